@@ -1,0 +1,100 @@
+package sysctl
+
+import (
+	"fmt"
+	"io"
+
+	"golang.org/x/sys/unix"
+)
+
+// Almost every value is far shorter than a page. The longest are port and CPU
+// lists; net.ipv4.ip_local_reserved_ports can reach some hundred KiB.
+const (
+	firstRead = 4 << 10
+	longest   = 1 << 20
+)
+
+// open opens a key or directory below the root. Keys have no ".." parts, and
+// there are no symbolic links below /proc/sys. O_NOFOLLOW covers the last part.
+func (f *FS) open(path string, flags int) (int, error) {
+	for {
+		fd, err := unix.Openat(int(f.root.Fd()), path, flags|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
+
+// read returns the value of k. It reads into buf and returns buf or a longer
+// one, so that the next read can use it.
+func (f *FS) read(k Key, buf []byte) (string, []byte, error) {
+	if err := checkPath(string(k)); err != nil {
+		return "", buf, fmt.Errorf("cannot read %q: %v", string(k), err)
+	}
+	fd, err := f.open(string(k), unix.O_RDONLY)
+	if err != nil {
+		return "", buf, fmt.Errorf("cannot read %s: %w", k, err)
+	}
+	defer unix.Close(fd)
+	for {
+		n, err := readStart(fd, buf)
+		if err != nil {
+			return "", buf, fmt.Errorf("cannot read %s: %w", k, err)
+		}
+		if n < len(buf) {
+			return normalise(string(buf[:n])), buf, nil
+		}
+		if len(buf) >= longest {
+			return "", buf, fmt.Errorf("cannot read %s: it is longer than %d bytes", k, longest)
+		}
+		// Most keys give all of their value to the first read and nothing to a
+		// second (kernel/sysctl.c, proc_dointvec and others), so a value that
+		// was cut off must be read again from its start.
+		buf = make([]byte, min(16*len(buf), longest))
+	}
+}
+
+func readStart(fd int, buf []byte) (int, error) {
+	for {
+		n, err := unix.Pread(fd, buf, 0)
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
+}
+
+// write hands the value to the kernel in one write(2): the kernel takes each
+// write to a key as a whole new value. Nothing is created or cut to length, so
+// a missing key is an error and watchers see one change.
+func (f *FS) write(k Key, value string) error {
+	if err := checkPath(string(k)); err != nil {
+		return err
+	}
+	fd, err := f.open(string(k), unix.O_WRONLY)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	line := []byte(value + "\n")
+	n, err := unix.Write(fd, line)
+	if err != nil {
+		return err
+	}
+	if n < len(line) {
+		return io.ErrShortWrite
+	}
+	return cutTail(fd, int64(n))
+}
+
+// cutTail removes what a longer old value left behind in a plain file of a
+// directory that stands for /proc/sys. A key's file is always of size 0.
+func cutTail(fd int, size int64) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if st.Size <= size {
+		return nil
+	}
+	return unix.Ftruncate(fd, size)
+}
