@@ -3,7 +3,6 @@ package probe
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -94,7 +93,7 @@ func (t Target) Try(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if attempt.Err() != nil || isTimeout(err) {
+	if isTimeout(err) {
 		return fmt.Errorf("no answer within %v", timeout)
 	}
 	return err
@@ -102,10 +101,16 @@ func (t Target) Try(ctx context.Context) error {
 
 func (t Target) attempt(ctx context.Context) error {
 	switch t.Kind {
-	case HTTP, HTTPS, TCP, Exec:
-		return errors.New("not written")
+	case HTTP:
+		return t.tryHTTP(ctx)
+	case HTTPS:
+		return t.tryHTTPS(ctx)
+	case TCP:
+		return t.tryTCP(ctx)
+	case Exec:
+		return t.tryExec(ctx)
 	}
-	return fmt.Errorf("cannot probe: %q is not a kind of probe", t.Kind)
+	return fmt.Errorf("cannot probe: %q is not a kind of probe", string(t.Kind))
 }
 
 func (t Target) timeout() time.Duration {
@@ -120,9 +125,4 @@ func (t Target) interval() time.Duration {
 		return 2 * time.Second
 	}
 	return t.Interval
-}
-
-func isTimeout(err error) bool {
-	var timeout interface{ Timeout() bool }
-	return errors.As(err, &timeout) && timeout.Timeout()
 }

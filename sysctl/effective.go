@@ -69,9 +69,9 @@ func ruleOf(name string) rule {
 		"proxy_arp", "route_localnet", "secure_redirects", "send_redirects",
 		"shared_media", "src_valid_mark":
 		return ruleOr
-	case "accept_source_route", "bc_forwarding", "bootp_relay", "mc_forwarding":
+	case "accept_source_route", "arp_evict_nocarrier", "bc_forwarding", "bootp_relay", "mc_forwarding":
 		return ruleAnd
-	case "disable_policy", "disable_xfrm", "forwarding", "medium_id", "proxy_arp_pvlan", "tag":
+	case "forwarding", "medium_id", "proxy_arp_pvlan", "tag":
 		return ruleInterface
 	case "accept_redirects":
 		return ruleRedirects

@@ -1,0 +1,86 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+)
+
+func (t Target) tryTCP(ctx context.Context) error {
+	conn, err := t.dial(ctx)
+	if err != nil {
+		return err
+	}
+	conn.Close()
+	return nil
+}
+
+// dial connects to the service. The connection lives no longer than ctx: its
+// deadline is set, and it is cut when ctx is cancelled.
+func (t Target) dial(ctx context.Context) (*boundConn, error) {
+	var source netip.AddrPort
+	if t.Source.IsValid() {
+		source = netip.AddrPortFrom(t.Source, 0)
+	}
+	dialer := net.Dialer{KeepAlive: -1}
+	conn, err := dialer.DialTCP(ctx, "tcp", source, t.Addr)
+	if err != nil {
+		return nil, t.dialError(err)
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		conn.SetDeadline(deadline)
+	}
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	return &boundConn{TCPConn: conn, stop: stop}, nil
+}
+
+// boundConn is a connection that ends with a context.
+type boundConn struct {
+	*net.TCPConn
+	stop func() bool
+}
+
+func (c *boundConn) Close() error {
+	c.stop()
+	return c.TCPConn.Close()
+}
+
+// dialError puts into words why there is no connection. With a Source that the
+// node does not have, binding fails; where net.ipv4.ip_nonlocal_bind is on, it
+// is the connect that finds out.
+func (t Target) dialError(err error) error {
+	var call *os.SyscallError
+	if t.Source.IsValid() && errors.As(err, &call) {
+		missing := call.Syscall == "bind" && call.Err == syscall.EADDRNOTAVAIL ||
+			call.Syscall == "connect" && call.Err == syscall.EINVAL
+		if missing {
+			return errors.New("the address " + t.Source.String() + " is not on this node")
+		}
+	}
+	return plain(err)
+}
+
+// plain drops what the net package puts around an error of the kernel, such as
+// addresses and ports that are different each time. Timeouts stay timeouts.
+func plain(err error) error {
+	var errno syscall.Errno
+	switch {
+	case isTimeout(err):
+		return err
+	case errors.As(err, &errno):
+		return errno
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("connection closed before the answer was complete")
+	}
+	return err
+}
+
+// isTimeout reports whether err says that the time of an attempt was up.
+func isTimeout(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)
+}
