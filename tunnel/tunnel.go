@@ -1,0 +1,239 @@
+// Package tunnel is the one place that speaks netlink. It looks at the links
+// and addresses of a node, brings the decapsulating device and the VIPs into
+// being, tells when any of that changes, and counts the connections that the
+// VIPs still carry.
+//
+// It decides nothing: what a node should have is said elsewhere.
+package tunnel
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Node is one complete look at the links and addresses of a network
+// namespace, never a part of one.
+type Node struct {
+	Links     []Link    // by index
+	Addresses []Address // by link index, and for one link in the kernel's order
+}
+
+// Link is a network interface.
+type Link struct {
+	Index int
+	Name  string
+	// Kind is the kernel's name for the driver, such as "ipip" or "veth", and
+	// "device" for one that has none: hardware, and the loopback.
+	Kind     string
+	Up       bool // set up by the administrator; says nothing of a carrier
+	Loopback bool
+	NoARP    bool // neither answers nor asks ARP; what tunnels are
+	MTU      int  // bytes
+	Master   int  // index of the bridge, bond or VRF it belongs to, 0 if none
+
+	// The rest is known for kind "ipip" only.
+
+	// Local and Remote are the outer addresses that the tunnel is bound to;
+	// the zero Addr is any.
+	Local, Remote netip.Addr
+	// External tells that the tunnel takes its addresses from each packet
+	// ("external", collect_md). While it is up it takes what the fallback
+	// would have received (ip_tunnel_lookup, net/ipv4/ip_tunnel.c).
+	External bool
+	// Fallback tells that the tunnel is any to any and carries IPv4: it
+	// receives what no other tunnel claims. There is one at most.
+	Fallback bool
+}
+
+// Address is an IPv4 address of a link.
+type Address struct {
+	LinkIndex int
+	Link      string
+	// Prefix is the local address with its length; an address that has a peer
+	// counts as a /32.
+	Prefix netip.Prefix
+	// Peer is the far end of a point-to-point address with the length of the
+	// route to it; the zero Prefix is none.
+	Peer  netip.Prefix
+	Label string // as ifconfig knows it, such as "tunl0:1"; the link's name if none was given
+}
+
+// Handle holds the netlink sockets to the network namespace in which it was
+// opened, wherever it is used later. One goroutine at a time may use it.
+type Handle struct {
+	route *netlink.Handle
+	diag  *diagSocket
+}
+
+// answerTimeout bounds the wait for a kernel that owes an answer. It answers
+// within the request, so only a lost answer waits this long.
+const answerTimeout = 10 * time.Second
+
+// Open returns a Handle to the network namespace of the calling thread. It
+// needs no privilege; changing anything needs CAP_NET_ADMIN.
+func Open() (*Handle, error) {
+	route, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open a netlink socket: %v", err)
+	}
+	if err := route.SetSocketTimeout(answerTimeout); err != nil {
+		route.Close()
+		return nil, fmt.Errorf("cannot set the timeout of a netlink socket: %v", err)
+	}
+	diag, err := openDiag()
+	if err != nil {
+		route.Close()
+		return nil, err
+	}
+	return &Handle{route: route, diag: diag}, nil
+}
+
+// Close frees the sockets. The Handle is of no use afterwards.
+func (h *Handle) Close() {
+	h.route.Close()
+	h.diag.close()
+}
+
+// looks is how often Observe looks again when the node changes under its
+// eyes. The waits between add up to about half a second.
+const looks = 10
+
+// errMoving tells that two lists taken one after the other do not fit.
+var errMoving = errors.New("links come and go too fast for a complete list")
+
+// Observe lists the links and the IPv4 addresses. A list that the kernel
+// marks as interrupted by a change, or that it could not deliver in full, is
+// taken again a few times; then Observe fails. It never returns a part.
+func (h *Handle) Observe() (Node, error) {
+	var node Node
+	var err error
+	for look := range looks {
+		if look > 0 {
+			time.Sleep(time.Duration(look*look) * 2 * time.Millisecond)
+		}
+		node, err = h.look()
+		if err == nil {
+			return node, nil
+		}
+		if !again(err) {
+			break
+		}
+	}
+	return Node{}, fmt.Errorf("cannot list links and addresses: %w", err)
+}
+
+// again tells whether err may be gone at the next try. EBUSY follows ENOBUFS:
+// the list that overflowed is still being delivered.
+func again(err error) bool {
+	return errors.Is(err, netlink.ErrDumpInterrupted) || errors.Is(err, errMoving) ||
+		errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EINTR)
+}
+
+func (h *Handle) look() (Node, error) {
+	links, err := h.links()
+	if err != nil {
+		return Node{}, err
+	}
+	names := make(map[int]string, len(links))
+	for _, l := range links {
+		names[l.Index] = l.Name
+	}
+	list, err := h.route.AddrList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return Node{}, err
+	}
+	addresses := make([]Address, 0, len(list))
+	for _, a := range list {
+		name, known := names[a.LinkIndex]
+		if !known {
+			return Node{}, errMoving
+		}
+		address, err := addressOf(a, name)
+		if err != nil {
+			return Node{}, err
+		}
+		addresses = append(addresses, address)
+	}
+	slices.SortStableFunc(addresses, func(a, b Address) int { return cmp.Compare(a.LinkIndex, b.LinkIndex) })
+	return Node{Links: links, Addresses: addresses}, nil
+}
+
+func (h *Handle) links() ([]Link, error) {
+	list, err := h.route.LinkList()
+	if err != nil {
+		return nil, err
+	}
+	links := make([]Link, 0, len(list))
+	for _, l := range list {
+		links = append(links, linkOf(l))
+	}
+	slices.SortFunc(links, func(a, b Link) int { return cmp.Compare(a.Index, b.Index) })
+	return links, nil
+}
+
+func linkOf(l netlink.Link) Link {
+	attrs := l.Attrs()
+	link := Link{
+		Index:    attrs.Index,
+		Name:     attrs.Name,
+		Kind:     l.Type(),
+		Up:       attrs.RawFlags&unix.IFF_UP != 0,
+		Loopback: attrs.RawFlags&unix.IFF_LOOPBACK != 0,
+		NoARP:    attrs.RawFlags&unix.IFF_NOARP != 0,
+		MTU:      attrs.MTU,
+		Master:   attrs.MasterIndex,
+	}
+	if link.Kind == "tuntap" { // the library's word; the kernel's is shorter
+		link.Kind = "tun"
+	}
+	if t, ok := l.(*netlink.Iptun); ok {
+		link.Local = outer(t.Local)
+		link.Remote = outer(t.Remote)
+		link.External = t.FlowBased
+		carriesIPv4 := t.Proto == 0 || t.Proto == unix.IPPROTO_IPIP // 0: any
+		link.Fallback = !link.External && !link.Local.IsValid() && !link.Remote.IsValid() && carriesIPv4
+	}
+	return link
+}
+
+// outer is an outer address of a tunnel, the zero Addr for 0.0.0.0 and none.
+func outer(ip []byte) netip.Addr {
+	addr, ok := netip.AddrFromSlice(ip)
+	if !ok || addr.IsUnspecified() {
+		return netip.Addr{}
+	}
+	return addr.Unmap()
+}
+
+func addressOf(a netlink.Addr, link string) (Address, error) {
+	if a.IPNet == nil {
+		return Address{}, fmt.Errorf("the kernel lists an address of %s without saying which", link)
+	}
+	address := Address{LinkIndex: a.LinkIndex, Link: link, Label: a.Label}
+	var ok bool
+	if address.Prefix, ok = prefixOf(a.IP, a.Mask); !ok {
+		return Address{}, fmt.Errorf("the kernel lists an address of %s that is none: %s", link, a.IPNet)
+	}
+	if a.Peer != nil {
+		if address.Peer, ok = prefixOf(a.Peer.IP, a.Peer.Mask); !ok {
+			return Address{}, fmt.Errorf("the kernel lists a peer of %s that is none: %s", link, a.Peer)
+		}
+	}
+	return address, nil
+}
+
+func prefixOf(ip []byte, mask interface{ Size() (ones, bits int) }) (netip.Prefix, bool) {
+	addr, ok := netip.AddrFromSlice(ip)
+	ones, bits := mask.Size()
+	if !ok || bits != addr.BitLen() {
+		return netip.Prefix{}, false
+	}
+	return netip.PrefixFrom(addr, ones), true
+}
