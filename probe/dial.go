@@ -23,12 +23,11 @@ func (t Target) tryTCP(ctx context.Context) error {
 // dial connects to the service. The connection lives no longer than ctx: its
 // deadline is set, and it is cut when ctx is cancelled.
 func (t Target) dial(ctx context.Context) (*boundConn, error) {
-	var source netip.AddrPort
-	if t.Source.IsValid() {
-		source = netip.AddrPortFrom(t.Source, 0)
-	}
 	dialer := net.Dialer{KeepAlive: -1}
-	conn, err := dialer.DialTCP(ctx, "tcp", source, t.Addr)
+	if t.Source.IsValid() {
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(t.Source, 0))
+	}
+	conn, err := dialer.DialContext(ctx, "tcp", t.Addr.String())
 	if err != nil {
 		return nil, t.dialError(err)
 	}
@@ -36,18 +35,18 @@ func (t Target) dial(ctx context.Context) (*boundConn, error) {
 		conn.SetDeadline(deadline)
 	}
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	return &boundConn{TCPConn: conn, stop: stop}, nil
+	return &boundConn{Conn: conn, stop: stop}, nil
 }
 
 // boundConn is a connection that ends with a context.
 type boundConn struct {
-	*net.TCPConn
+	net.Conn
 	stop func() bool
 }
 
 func (c *boundConn) Close() error {
 	c.stop()
-	return c.TCPConn.Close()
+	return c.Conn.Close()
 }
 
 // dialError puts into words why there is no connection. With a Source that the
@@ -62,22 +61,26 @@ func (t Target) dialError(err error) error {
 			return errors.New("the address " + t.Source.String() + " is not on this node")
 		}
 	}
-	return plain(err)
+	if said, ok := plain(err); ok {
+		return said
+	}
+	return err
 }
 
-// plain drops what the net package puts around an error of the kernel, such as
-// addresses and ports that are different each time. Timeouts stay timeouts.
-func plain(err error) error {
+// plain puts into words what went wrong with a connection, without what the net
+// package puts around it, such as ports that are different each time. Timeouts
+// stay timeouts. It reports whether it had words for err.
+func plain(err error) (said error, ok bool) {
 	var errno syscall.Errno
 	switch {
 	case isTimeout(err):
-		return err
+		return err, true
 	case errors.As(err, &errno):
-		return errno
+		return errno, true
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("connection closed before the answer was complete")
+		return errors.New("connection closed before the answer was complete"), true
 	}
-	return err
+	return err, false
 }
 
 // isTimeout reports whether err says that the time of an attempt was up.

@@ -24,31 +24,31 @@ func (t Target) tryHTTP(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
-	return t.ask(conn)
+	return t.ask(ctx, conn)
 }
 
 // ask sends the request over conn and judges the status of the answer. The
 // request is written by hand rather than by net/http's Transport: everything
 // stays in this goroutine and ends with it, nothing is followed, retried or
 // kept, and no environment variable has a say.
-func (t Target) ask(conn net.Conn) error {
+func (t Target) ask(ctx context.Context, conn net.Conn) error {
 	request, err := t.request()
 	if err != nil {
 		return err
 	}
 	if _, err := io.WriteString(conn, request); err != nil {
-		return plain(err)
+		return answerError(err)
 	}
 	limited := &io.LimitedReader{R: conn, N: headLimit}
-	status, err := readStatus(bufio.NewReaderSize(limited, 1024))
+	answer, err := readAnswer(bufio.NewReaderSize(limited, 1024))
 	if err != nil && limited.N == 0 {
 		return fmt.Errorf("the header of the answer is longer than %d KiB", headLimit>>10)
 	}
 	if err != nil {
 		return answerError(err)
 	}
-	hangUp(conn)
-	return t.judgeStatus(status)
+	finish(ctx, conn, answer.Body)
+	return t.judgeStatus(answer.StatusCode)
 }
 
 func (t Target) request() (string, error) {
@@ -84,33 +84,46 @@ func (t Target) host() string {
 	return t.Addr.Addr().String()
 }
 
-// readStatus reads one answer up to the end of its header. Interim answers
+// readAnswer reads one answer up to the end of its header. Interim answers
 // (RFC 9110, section 15.2) may come before it.
-func readStatus(r *bufio.Reader) (int, error) {
+func readAnswer(r *bufio.Reader) (*http.Response, error) {
 	for range 5 {
 		answer, err := http.ReadResponse(r, nil)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		if answer.StatusCode >= 200 || answer.StatusCode == http.StatusSwitchingProtocols {
-			return answer.StatusCode, nil
+			return answer, nil
 		}
 	}
-	return 0, errors.New("too many interim answers")
+	return nil, errors.New("too many interim answers")
 }
 
 func answerError(err error) error {
-	if said := plain(err); said != err || isTimeout(err) {
+	if said, ok := plain(err); ok {
 		return said
 	}
-	return fmt.Errorf("the answer is not HTTP: %v", err)
+	return fmt.Errorf("the answer is not HTTP: %s", clip(err.Error()))
 }
 
-// hangUp reads the rest of a short answer, so that the server can close first
+// clip makes text of the service's own fit for a Detail.
+func clip(s string) string {
+	const most = 200
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "..."
+}
+
+// finish reads the rest of a short answer, so that the server can close first
 // and does not log a connection reset. A long or slow one is left.
-func hangUp(conn net.Conn) {
-	conn.SetReadDeadline(time.Now().Add(bodyTime))
-	io.CopyN(io.Discard, conn, bodyLimit)
+func finish(ctx context.Context, conn net.Conn, body io.Reader) {
+	enough := time.Now().Add(bodyTime)
+	if end, ok := ctx.Deadline(); ok && end.Before(enough) {
+		enough = end
+	}
+	conn.SetReadDeadline(enough)
+	io.CopyN(io.Discard, body, bodyLimit)
 }
 
 func (t Target) judgeStatus(status int) error {

@@ -43,7 +43,7 @@ func (t Target) tryHTTPS(ctx context.Context) error {
 		return handshakeError(err)
 	}
 	defer secure.Close()
-	return t.ask(secure)
+	return t.ask(ctx, secure)
 }
 
 // sni is the name sent in the handshake; crypto/tls leaves out addresses.
@@ -58,14 +58,14 @@ func (t Target) sni() string {
 }
 
 func handshakeError(err error) error {
-	if said := plain(err); said != err || isTimeout(err) {
+	if said, ok := plain(err); ok {
 		return said
 	}
 	var header tls.RecordHeaderError
 	if errors.As(err, &header) {
 		return errors.New("the answer is not TLS")
 	}
-	return fmt.Errorf("no TLS connection: %v", err)
+	return fmt.Errorf("no TLS connection: %s", clip(err.Error()))
 }
 
 // verifier returns what judges the certificates that the service shows, its own
