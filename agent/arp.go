@@ -1,0 +1,171 @@
+package agent
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"rsagent/agent/health"
+	"rsagent/sysctl"
+)
+
+// arpSetting is one of the two settings that keep a VIP out of ARP. The
+// kernel acts on the larger of conf/all and conf/INTERFACE, and takes any
+// number, but only some keep it silent (net/ipv4/arp.c, arp_ignore and
+// arp_solicit): a number too large speaks as loudly as 0.
+type arpSetting struct {
+	name    string
+	does    string
+	silent  []int // the values that protect
+	written int   // the one that a repair writes
+}
+
+func arpIgnore() arpSetting {
+	return arpSetting{name: "arp_ignore", does: "answers ARP for", silent: []int{1, 2, 8}, written: 1}
+}
+
+func arpAnnounce() arpSetting {
+	return arpSetting{name: "arp_announce", does: "announces by ARP", silent: []int{2}, written: 2}
+}
+
+func (s arpSetting) protects(value int) bool { return slices.Contains(s.silent, value) }
+
+func (s arpSetting) wanted() string {
+	var words []string
+	for _, v := range s.silent {
+		words = append(words, strconv.Itoa(v))
+	}
+	if len(words) == 1 {
+		return words[0]
+	}
+	return strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
+}
+
+// arpForAll wants conf/all to protect, and with it interfaces yet to come.
+func arpForAll(id string, s arpSetting) Condition {
+	key := sysctl.ConfKey("all", s.name)
+	return Condition{
+		ID:       id,
+		Title:    fmt.Sprintf("No interface, present or future, %s a VIP", s.does),
+		Severity: health.Required,
+		Evaluate: func(n Node) Verdict {
+			v := Verdict{Want: fmt.Sprintf("%s = %s", key, s.wanted())}
+			value := n.Sysctl[key]
+			if value.Err != nil {
+				return unknown(v.Want, value.Err)
+			}
+			v.Got = fmt.Sprintf("%s = %s", key, value.Text)
+			number, err := strconv.Atoi(value.Text)
+			if err == nil && s.protects(number) {
+				v.Status = health.OK
+				return v
+			}
+			v.Status = health.Failed
+			v.Remedy = fmt.Sprintf("sysctl -w %s=%d", key, s.written)
+			return v
+		},
+		Repair: func(n Node) []Step {
+			return []Step{setSysctl(n, key, strconv.Itoa(s.written))}
+		},
+	}
+}
+
+// arpForInterfaces wants the value that the kernel acts on to protect on
+// every interface that speaks ARP.
+func arpForInterfaces(id string, s arpSetting, needs ...string) Condition {
+	return Condition{
+		ID:       id,
+		Title:    fmt.Sprintf("No interface that is here %s a VIP", s.does),
+		Severity: health.Required,
+		Needs:    needs,
+		Evaluate: func(n Node) Verdict {
+			want := fmt.Sprintf("an effective %s of %s on every interface", s.name, s.wanted())
+			open, err := s.open(n)
+			if err != nil {
+				return unknown(want, err)
+			}
+			v := Verdict{Status: health.OK, Want: want, Got: "as wanted"}
+			if len(open) == 0 {
+				return v
+			}
+			v.Status = health.Failed
+			var got, remedy []string
+			for _, key := range open {
+				got = append(got, fmt.Sprintf("%s = %s", key, n.Sysctl[key].Text))
+				remedy = append(remedy, fmt.Sprintf("sysctl -w %s=%d", key, s.written))
+			}
+			v.Got = strings.Join(got, ", ")
+			v.Cause = "the kernel acts on the larger of conf.all and the interface's own value"
+			v.Remedy = strings.Join(remedy, "\n")
+			return v
+		},
+		Repair: func(n Node) []Step {
+			open, err := s.open(n)
+			if err != nil {
+				return nil
+			}
+			var steps []Step
+			for _, key := range open {
+				steps = append(steps, setSysctl(n, key, strconv.Itoa(s.written)))
+			}
+			return steps
+		},
+	}
+}
+
+// open returns the keys of the interfaces that would speak.
+func (s arpSetting) open(n Node) ([]sysctl.Key, error) {
+	if n.NetErr != nil {
+		return nil, n.NetErr
+	}
+	var keys []sysctl.Key
+	for _, l := range n.Net.Links {
+		if !speaksARP(l) {
+			continue
+		}
+		key := sysctl.ConfKey(l.Name, s.name)
+		if gone(n.Sysctl[key].Err) {
+			continue // the interface went while it was looked at
+		}
+		effective, err := sysctl.Effective(n.Sysctl, l.Name, s.name)
+		if err != nil {
+			return nil, err
+		}
+		if !s.protects(effective) {
+			keys = append(keys, key)
+		}
+	}
+	return keys, nil
+}
+
+func vipElsewhereID(vip netip.Addr) string { return "arp/vip/" + vip.String() }
+
+// vipNowhereElse wants no interface that speaks ARP to hold the VIP: such an
+// interface answers for it whatever arp_ignore says, and takes the site's
+// traffic away from the directors. On lo or a dummy device it is harmless.
+func vipNowhereElse(device string, vip netip.Addr) Condition {
+	return Condition{
+		ID:       vipElsewhereID(vip),
+		Title:    fmt.Sprintf("No interface that speaks ARP holds the VIP %s", vip),
+		Severity: health.Required,
+		Fatal:    true,
+		Evaluate: func(n Node) Verdict {
+			want := fmt.Sprintf("%s on %s only", vip, device)
+			if n.NetErr != nil {
+				return unknown(want, n.NetErr)
+			}
+			for _, a := range n.Addresses[vip] {
+				if l := n.link(a.Link); a.Link == device || l == nil || !speaksARP(*l) {
+					continue
+				}
+				return Verdict{Status: health.Failed, Want: want,
+					Got:    fmt.Sprintf("%s on %s too", a.Prefix, a.Link),
+					Cause:  fmt.Sprintf("%s answers ARP for %s whatever arp_ignore says, and takes the site's traffic away from the directors", a.Link, vip),
+					Remedy: fmt.Sprintf("ip addr del %s dev %s", a.Prefix, a.Link)}
+			}
+			return Verdict{Status: health.OK, Want: want, Got: "as wanted"}
+		},
+	}
+}

@@ -1,0 +1,152 @@
+// Package health holds what is known of this node as findings, and every
+// rendering of them: text, JSON, the HTTP endpoint and the metrics.
+package health
+
+import (
+	"strings"
+	"time"
+)
+
+// Status is the outcome of one finding, or of a whole report.
+type Status string
+
+const (
+	OK      Status = "ok"
+	Failed  Status = "failed"
+	Unknown Status = "unknown" // could not look; never treated as broken, never repaired
+	Skipped Status = "skipped" // something that it needs is not ok
+)
+
+// Severity says what a finding decides.
+type Severity string
+
+const (
+	Required Severity = "required" // gates readiness
+	Advisory Severity = "advisory" // is reported only
+)
+
+// DrainID is the id of the finding that fails while the node drains.
+const DrainID = "drain"
+
+const poolPrefix = "pool/"
+
+// PoolID is the id of the finding for the pool of that name.
+func PoolID(name string) string { return poolPrefix + name }
+
+// Finding is what was found of one condition.
+type Finding struct {
+	ID       string   `json:"id"`
+	Title    string   `json:"title"`
+	Severity Severity `json:"severity"`
+	Status   Status   `json:"status"`
+	Want     string   `json:"want"`
+	Got      string   `json:"got"`
+	Cause    string   `json:"cause"`
+	Remedy   string   `json:"remedy"`
+	Needs    []string `json:"needs"`
+	Owned    bool     `json:"owned"` // the daemon repairs it by itself
+}
+
+// Report is everything found in one look at the node.
+type Report struct {
+	Status   Status    `json:"status"` // ok, failed or unknown
+	Time     time.Time `json:"time"`   // when the node was looked at
+	Findings []Finding `json:"findings"`
+}
+
+// NewReport returns the report of findings made at the given time. Its status
+// is failed if a required finding is, else unknown if one is, else ok.
+func NewReport(at time.Time, findings []Finding) Report {
+	r := Report{Status: OK, Time: at, Findings: findings}
+	for _, f := range findings {
+		if f.Severity != Required {
+			continue
+		}
+		switch f.Status {
+		case Failed:
+			r.Status = Failed
+			return r
+		case Unknown:
+			r.Status = Unknown
+		}
+	}
+	return r
+}
+
+// Count returns how many findings have the status.
+func (r Report) Count(s Status) int {
+	n := 0
+	for _, f := range r.Findings {
+		if f.Status == s {
+			n++
+		}
+	}
+	return n
+}
+
+// AdvisoryFailed says whether a finding that does not gate readiness failed.
+func (r Report) AdvisoryFailed() bool {
+	for _, f := range r.Findings {
+		if f.Severity == Advisory && f.Status == Failed {
+			return true
+		}
+	}
+	return false
+}
+
+// Draining says whether the node is on its way out of service.
+func (r Report) Draining() bool {
+	for _, f := range r.Findings {
+		if f.ID == DrainID {
+			return f.Status == Failed
+		}
+	}
+	return false
+}
+
+// Ready says whether the node may have traffic for all its pools. If not,
+// why is the id and status of the first required finding that is not ok.
+func (r Report) Ready() (ready bool, why string) {
+	return r.gate(func(Finding) bool { return true })
+}
+
+// PoolReady is Ready for one pool: the other pools do not count. Known is
+// false if there is no such pool.
+func (r Report) PoolReady(name string) (ready bool, why string, known bool) {
+	id := PoolID(name)
+	ready, why = r.gate(func(f Finding) bool {
+		if f.ID == id {
+			known = true
+			return true
+		}
+		return !strings.HasPrefix(f.ID, poolPrefix)
+	})
+	if !known {
+		known = r.has(id)
+	}
+	return ready, why, known
+}
+
+func (r Report) has(id string) bool {
+	for _, f := range r.Findings {
+		if f.ID == id {
+			return true
+		}
+	}
+	return false
+}
+
+// gate looks at the required findings that count. A skipped one never comes
+// first: what it needs stands before it.
+func (r Report) gate(counts func(Finding) bool) (ready bool, why string) {
+	if len(r.Findings) == 0 {
+		return false, "nothing is known yet"
+	}
+	for _, f := range r.Findings {
+		if f.Severity != Required || f.Status == OK || !counts(f) {
+			continue
+		}
+		return false, f.ID + " " + string(f.Status)
+	}
+	return true, ""
+}

@@ -1,0 +1,107 @@
+package health
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// TextOptions says how Text renders.
+type TextOptions struct {
+	Colour  bool // ANSI colours, for a terminal
+	Verbose bool // also list what is ok or skipped
+}
+
+const (
+	red    = "\x1b[31m"
+	green  = "\x1b[32m"
+	yellow = "\x1b[33m"
+	faint  = "\x1b[2m"
+	reset  = "\x1b[0m"
+)
+
+// Text writes the report for a person: one line if all is well, else the
+// answer in one line and then each finding that needs attention, required
+// ones first, and last the counts. What follows from another finding is
+// counted, not listed.
+func Text(w io.Writer, r Report, o TextOptions) error {
+	var b strings.Builder
+	headline(&b, r, o)
+	for _, s := range []Severity{Required, Advisory} {
+		for _, f := range r.Findings {
+			if f.Severity == s && (f.Status == Failed || f.Status == Unknown) {
+				b.WriteByte('\n')
+				details(&b, f, o)
+			}
+		}
+	}
+	if o.Verbose {
+		b.WriteByte('\n')
+		for _, f := range r.Findings {
+			fmt.Fprintf(&b, "%s  %s\n", paint(f, o, fmt.Sprintf("%-8s", f.Status)), f.ID+faintly(o, "  "+f.Title))
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func headline(b *strings.Builder, r Report, o TextOptions) {
+	counts := fmt.Sprintf("%d ok, %d failed, %d unknown, %d skipped",
+		r.Count(OK), r.Count(Failed), r.Count(Unknown), r.Count(Skipped))
+	ready, why := r.Ready()
+	switch {
+	case ready:
+		fmt.Fprintf(b, "%s  this node can serve (%s)\n", colour(o, green, "ok"), counts)
+	case r.Status == Failed:
+		fmt.Fprintf(b, "%s  this node cannot serve: %s (%s)\n", colour(o, red, "failed"), why, counts)
+	default:
+		fmt.Fprintf(b, "%s  it cannot be told whether this node can serve: %s (%s)\n", colour(o, yellow, "unknown"), why, counts)
+	}
+}
+
+func details(b *strings.Builder, f Finding, o TextOptions) {
+	word := string(f.Status)
+	if f.Severity == Advisory {
+		word = "advisory " + word
+	}
+	fmt.Fprintf(b, "%s  %s: %s\n", paint(f, o, word), f.ID, f.Title)
+	for _, l := range []struct{ name, text string }{
+		{"want", f.Want}, {"got", f.Got}, {"cause", f.Cause}, {"remedy", f.Remedy},
+	} {
+		if l.text == "" {
+			continue
+		}
+		text := strings.ReplaceAll(l.text, "\n", "\n            ")
+		fmt.Fprintf(b, "    %-6s  %s\n", l.name, text)
+	}
+}
+
+func paint(f Finding, o TextOptions, text string) string {
+	switch {
+	case f.Status == OK:
+		return colour(o, green, text)
+	case f.Status == Failed && f.Severity == Required:
+		return colour(o, red, text)
+	case f.Status == Skipped:
+		return colour(o, faint, text)
+	}
+	return colour(o, yellow, text)
+}
+
+func faintly(o TextOptions, text string) string { return colour(o, faint, text) }
+
+func colour(o TextOptions, code, text string) string {
+	if !o.Colour {
+		return text
+	}
+	return code + text + reset
+}
+
+// JSON writes the report for a machine, as one line.
+func JSON(w io.Writer, r Report) error {
+	if r.Findings == nil {
+		r.Findings = []Finding{}
+	}
+	return json.NewEncoder(w).Encode(r)
+}

@@ -1,0 +1,107 @@
+package agent
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"rsagent/tunnel"
+)
+
+// loop does a round whenever something happened, and at every sweep. It ends
+// with the drain that a signal starts, or with ctx.
+func (a *Agent) loop(ctx context.Context, signals <-chan os.Signal, known chan<- struct{}) error {
+	sweeps := time.NewTicker(sweep)
+	defer sweeps.Stop()
+	watchdog := newTicker(a.systemd.watchdog)
+	defer watchdog.Stop()
+	var d *drain
+	var drainTicks <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.kick:
+			a.round()
+			known = a.announce(known)
+		case <-sweeps.C:
+			a.round()
+		case <-watchdog.C:
+			a.tell(a.systemd.send(daemon.SdNotifyWatchdog))
+		case s := <-signals:
+			if d != nil {
+				a.log.Warn().Str("signal", s.String()).Msg("drain cut short")
+				return ErrCutShort
+			}
+			d = a.beginDrain(s)
+			ticker := time.NewTicker(drainTick)
+			defer ticker.Stop()
+			drainTicks = ticker.C
+		case now := <-drainTicks:
+			if a.drainOn(d, now) {
+				return nil
+			}
+		}
+	}
+}
+
+// newTicker returns a ticker that never ticks if the interval is 0.
+func newTicker(interval time.Duration) *time.Ticker {
+	if interval > 0 {
+		return time.NewTicker(interval)
+	}
+	t := time.NewTicker(time.Hour)
+	t.Stop()
+	return t
+}
+
+func (a *Agent) round() {
+	o := a.converge()
+	a.publish(o.report)
+	if a.draining == "" {
+		a.tell(a.systemd.say(inWords(o.report, len(a.config.VIPs), len(a.config.Pools))))
+	}
+}
+
+// announce closes known, once, when every pool has been probed.
+func (a *Agent) announce(known chan<- struct{}) chan<- struct{} {
+	if known == nil || len(a.pools.all()) < len(a.config.Pools) {
+		return known
+	}
+	close(known)
+	return nil
+}
+
+// beginDrain turns readiness before anything else.
+func (a *Agent) beginDrain(s os.Signal) *drain {
+	a.draining = s.String()
+	a.round()
+	d := newDrain(a.config.Drain, time.Now())
+	a.log.Info().Str("signal", s.String()).Stringer("notice", d.notice).Stringer("timeout", d.timeout).
+		Msg("drain began; a second signal ends it at once")
+	a.tell(a.systemd.send(daemon.SdNotifyStopping))
+	a.tell(a.systemd.extend(d.inWords(time.Now())))
+	return d
+}
+
+func (a *Agent) drainOn(d *drain, now time.Time) (done bool) {
+	done = d.step(now, a.connections)
+	if !done {
+		a.tell(a.systemd.extend(d.inWords(now)))
+		return false
+	}
+	e := a.log.Info()
+	if d.unknown != nil {
+		e = a.log.Warn().AnErr("uncounted", d.unknown)
+	}
+	e.Stringer("waited_notice", d.waitedForNotice()).Stringer("waited_connections", d.waitedForConnections()).
+		Int("connections_left", d.left.Total()).Msg("drain ended")
+	return true
+}
+
+// connections counts those that a stop of the web server would break.
+func (a *Agent) connections() (tunnel.Connections, error) {
+	return a.host.Net.Connections(a.config.VIPs)
+}

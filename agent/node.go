@@ -1,0 +1,86 @@
+package agent
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"rsagent/probe"
+	"rsagent/sysctl"
+	"rsagent/tunnel"
+)
+
+// Node is one snapshot of all that the conditions look at. Each source
+// carries its own error: what could not be looked at is unknown, not broken.
+type Node struct {
+	Time      time.Time
+	IPIP      tunnel.Obstacle // what speaks against IPIP in this kernel
+	Net       tunnel.Node
+	Addresses map[netip.Addr][]tunnel.Address // those of Net, by address
+	NetErr    error
+	Sysctl    sysctl.Values
+	Pools     map[string]probe.Result
+	Draining  string // who asked the node to leave service; empty: nobody
+}
+
+// Host is where a node is looked at and repaired.
+type Host struct {
+	Sysctl *sysctl.FS
+	Net    *tunnel.Handle
+	Root   string // where /proc and /lib/modules are found; "/" but in tests
+}
+
+// OpenHost opens this machine, in the network namespace of the caller.
+// The errors say what cannot be reached.
+func OpenHost() (Host, error) {
+	fs, err := sysctl.Open("/proc/sys")
+	if err != nil {
+		return Host{}, err
+	}
+	net, err := tunnel.Open()
+	if err != nil {
+		fs.Close()
+		return Host{}, err
+	}
+	return Host{Sysctl: fs, Net: net, Root: "/"}, nil
+}
+
+// Close ends the use of the host.
+func (h Host) Close() {
+	h.Net.Close()
+	h.Sysctl.Close()
+}
+
+// observe takes a snapshot. Settings are the keys to read besides those
+// that LVS-TUN needs.
+func (h Host) observe(device string, settings []sysctl.Key) Node {
+	n := Node{Time: time.Now()}
+	n.Net, n.NetErr = h.Net.Observe()
+	n.Addresses = make(map[netip.Addr][]tunnel.Address, len(n.Net.Addresses))
+	for _, a := range n.Net.Addresses {
+		n.Addresses[a.Prefix.Addr()] = append(n.Addresses[a.Prefix.Addr()], a)
+	}
+	if n.NetErr == nil && n.fallback() == nil {
+		n.IPIP = tunnel.MissingIPIP(h.Root)
+	}
+	n.Sysctl = h.Sysctl.Snapshot(append(tunnelKeys(n.Net, device), settings...))
+	return n
+}
+
+// link returns the interface of that name, or nil.
+func (n Node) link(name string) *tunnel.Link {
+	return n.linkThat(func(l tunnel.Link) bool { return l.Name == name })
+}
+
+// fallback returns the device that receives every IPIP packet which no other
+// tunnel claims, or nil.
+func (n Node) fallback() *tunnel.Link {
+	return n.linkThat(func(l tunnel.Link) bool { return l.Fallback })
+}
+
+func (n Node) linkThat(is func(tunnel.Link) bool) *tunnel.Link {
+	if i := slices.IndexFunc(n.Net.Links, is); i >= 0 {
+		return &n.Net.Links[i]
+	}
+	return nil
+}

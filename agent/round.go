@@ -1,0 +1,146 @@
+package agent
+
+import (
+	"errors"
+	"syscall"
+
+	"rsagent/agent/health"
+)
+
+// outcome is what a round came to.
+type outcome struct {
+	report health.Report
+	steps  []Step           // the changes made, in order
+	errs   map[string]error // by the id of a condition whose repair was tried; nil: it was done
+}
+
+// converge looks at the node, repairs what failed and looks again, until
+// there is nothing left to repair. A condition is repaired once only: one
+// that fails again at once has a rival, and is reported.
+//
+// Each look is a new one: that what a repair needs is in place is seen in the
+// kernel, never assumed because it was just written.
+func (a *Agent) converge() outcome {
+	o := outcome{errs: make(map[string]error)}
+	for {
+		n := a.observe()
+		findings := evaluate(a.conditions, n)
+		repaired := false
+		for i, c := range a.conditions {
+			if a.mayRepair(c, findings[i], o.errs) {
+				o.steps, o.errs[c.ID] = a.repair(c, n, o.steps)
+				repaired = true
+			}
+		}
+		if repaired {
+			continue
+		}
+		a.explain(findings, o.errs)
+		o.report = health.NewReport(n.Time, findings)
+		return o
+	}
+}
+
+func (a *Agent) observe() Node {
+	n := a.host.observe(a.config.Tunnel.Device, a.settings)
+	n.Pools = a.pools.all()
+	n.Draining = a.draining
+	return n
+}
+
+func (a *Agent) mayRepair(c Condition, f health.Finding, tried map[string]error) bool {
+	if f.Status != health.Failed || c.Repair == nil {
+		return false
+	}
+	if _, done := tried[c.ID]; done {
+		return false
+	}
+	// The kernel does not change its mind about a value that it refused.
+	return a.refused[c.ID] == nil
+}
+
+// repair takes the steps of one condition up to the first that fails, and
+// returns them added to the steps before.
+func (a *Agent) repair(c Condition, n Node, steps []Step) ([]Step, error) {
+	for _, s := range c.Repair(n) {
+		if err := s.do(a.host); err != nil {
+			if errors.Is(err, syscall.EINVAL) {
+				a.refused[c.ID] = err
+			}
+			return steps, err
+		}
+		steps = append(steps, s)
+		a.metrics.Repaired(c.ID)
+		a.log.Info().Str("condition", c.ID).Str("what", s.What).
+			Str("old", s.Old).Str("new", s.New).Msg("repaired")
+	}
+	return steps, nil
+}
+
+// explain adds to the findings that still fail what came of their repair.
+func (a *Agent) explain(findings []health.Finding, errs map[string]error) {
+	for i := range findings {
+		f := &findings[i]
+		if f.Status != health.Failed {
+			continue
+		}
+		err, tried := errs[f.ID]
+		if refusal := a.refused[f.ID]; refusal != nil {
+			err = refusal
+		}
+		switch {
+		case err != nil:
+			f.Cause = err.Error()
+		case tried && f.Owned:
+			f.Cause = "it was repaired, and something undid that at once"
+		}
+	}
+}
+
+// rollBack undoes steps, the last one first.
+func (a *Agent) rollBack(steps []Step) {
+	for i := len(steps) - 1; i >= 0; i-- {
+		s := steps[i]
+		if err := s.undo(a.host); err != nil {
+			a.log.Error().Str("what", s.What).Err(err).Msg("cannot undo")
+			continue
+		}
+		a.log.Info().Str("what", s.What).Str("old", s.New).Str("new", s.Old).Msg("undone")
+	}
+}
+
+// logTransitions logs what changed from one report to the next. Nothing is
+// said of what follows from something else, nor of what is good at the start.
+func (a *Agent) logTransitions(before, now health.Report) {
+	was := make(map[string]health.Status, len(before.Findings))
+	for _, f := range before.Findings {
+		was[f.ID] = f.Status
+	}
+	for _, f := range now.Findings {
+		old, seen := was[f.ID]
+		if f.Status == old || f.Status == health.Skipped || !seen && f.Status != health.Failed {
+			continue
+		}
+		a.logFinding(f)
+	}
+	ready, why := now.Ready()
+	if wasReady, _ := before.Ready(); ready != wasReady {
+		a.log.Info().Bool("ready", ready).Str("why", why).Msg("readiness changed")
+	}
+}
+
+func (a *Agent) logFinding(f health.Finding) {
+	e := a.log.Info()
+	switch {
+	case f.ID == health.DrainID:
+	case f.Status == health.Failed && (f.Severity == health.Required || a.refused[f.ID] != nil):
+		e = a.log.Error()
+	case f.Status != health.OK:
+		e = a.log.Warn()
+	}
+	e = e.Str("condition", f.ID).Str("status", string(f.Status))
+	if f.Status != health.OK {
+		e = e.Str("want", f.Want).Str("got", f.Got).Str("cause", f.Cause).Str("remedy", f.Remedy)
+	}
+	e.Msg("condition changed")
+}

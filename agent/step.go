@@ -1,0 +1,66 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"syscall"
+
+	"rsagent/sysctl"
+)
+
+// Step is one change of the node, as it is logged.
+type Step struct {
+	What string // what is changed, as an admin would name it
+	Old  string
+	New  string
+
+	do   func(Host) error
+	undo func(Host) error
+}
+
+func setSysctl(n Node, key sysctl.Key, value string) Step {
+	old := n.Sysctl[key].Text
+	return Step{
+		What: key.String(), Old: old, New: value,
+		do:   func(h Host) error { return sayRange(key, h.Sysctl.Write(key, value)) },
+		undo: func(h Host) error { return h.Sysctl.Write(key, old) },
+	}
+}
+
+// sayRange adds to a refusal by the kernel what it would have taken.
+func sayRange(key sysctl.Key, err error) error {
+	valid := sysctl.Range(key)
+	if valid == "" || !errors.Is(err, syscall.EINVAL) {
+		return err
+	}
+	return fmt.Errorf("%w; the kernel takes %s", err, valid)
+}
+
+// createDevice has no undo: the fallback device that the kernel makes with
+// its module cannot be deleted, and without a VIP it does nothing.
+func createDevice(device string) Step {
+	return Step{
+		What: "device " + device, Old: "absent", New: "ipip, any to any",
+		do:   func(h Host) error { return h.Net.CreateDevice(device) },
+		undo: func(Host) error { return nil },
+	}
+}
+
+func addVIP(device string, vip netip.Addr) Step {
+	return Step{
+		What: fmt.Sprintf("address %s/32 on %s", vip, device), Old: "absent", New: "present",
+		do: func(h Host) error { return h.Net.AddVIP(device, vip) },
+		undo: func(h Host) error {
+			return h.Net.RemoveAddress(device, netip.PrefixFrom(vip, vip.BitLen()))
+		},
+	}
+}
+
+func setUp(device string) Step {
+	return Step{
+		What: "device " + device, Old: "down", New: "up",
+		do:   func(h Host) error { return h.Net.SetUp(device) },
+		undo: func(h Host) error { return h.Net.SetDown(device) },
+	}
+}

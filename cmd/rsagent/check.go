@@ -1,0 +1,80 @@
+package main
+
+import (
+	"errors"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"rsagent/agent"
+	"rsagent/agent/config"
+	"rsagent/agent/health"
+)
+
+func checkCommand() *cobra.Command {
+	var file string
+	var asJSON, strict, verbose bool
+	c := &cobra.Command{
+		Use:   "check",
+		Short: "Look at this node and say what is wrong",
+		Long: `Look at this node once and say what is wrong with it, the root cause first,
+with the command that mends it. Changes nothing, and needs no running daemon.
+Without a configuration it judges what it finds on the node.
+
+Exits with 0 if the node can serve, 1 if it cannot, 2 if that cannot be told.`,
+		Example: `  rsagent check
+  rsagent check --json | jq '.findings[] | select(.status == "failed")'
+  rsagent check --strict   # advisory findings count too`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			report, err := look(c, file)
+			if err != nil {
+				return err
+			}
+			out := c.OutOrStdout()
+			if asJSON {
+				err = health.JSON(out, report)
+			} else {
+				err = health.Text(out, report, health.TextOptions{Colour: colours(out), Verbose: verbose})
+			}
+			if err != nil {
+				return err
+			}
+			return judge(report, strict)
+		},
+	}
+	c.Flags().StringVar(&file, "config", config.File, "configuration `file`")
+	c.Flags().BoolVar(&asJSON, "json", false, "print the whole report as JSON")
+	c.Flags().BoolVar(&strict, "strict", false, "exit with 1 for advisory findings too")
+	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "list every condition, also those that hold")
+	return c
+}
+
+func look(c *cobra.Command, file string) (health.Report, error) {
+	host, err := agent.OpenHost()
+	if err != nil {
+		return health.Report{}, err
+	}
+	defer host.Close()
+	cfg, err := config.Load(file)
+	if errors.Is(err, os.ErrNotExist) && !c.Flags().Changed("config") {
+		return agent.CheckFound(host), nil
+	}
+	if err != nil {
+		return health.Report{}, err
+	}
+	return agent.Check(c.Context(), cfg, host), nil
+}
+
+// errUnknown has no text: the report has said it.
+var errUnknown = errors.New("")
+
+func judge(r health.Report, strict bool) error {
+	switch {
+	case r.Status == health.Failed, strict && r.AdvisoryFailed():
+		return answerNo{}
+	case r.Status == health.Unknown:
+		return errUnknown
+	}
+	return nil
+}

@@ -1,0 +1,100 @@
+// Command rsagent makes and keeps a web node right behind Linux Virtual
+// Server in tunnelling mode.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker.
+var version = ""
+
+// What every command exits with.
+const (
+	exitGood   = 0
+	exitNo     = 1 // the answer is no
+	exitCannot = 2 // it could not be done
+)
+
+// answerNo is the error of a command that did its work, and whose answer is
+// no. Its text, if any, has not been printed.
+type answerNo struct{ text string }
+
+func (e answerNo) Error() string { return e.text }
+
+func main() {
+	os.Exit(execute(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := rootCommand()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitGood
+	}
+	if text := err.Error(); text != "" {
+		fmt.Fprintln(stderr, text)
+	}
+	if no := (answerNo{}); errors.As(err, &no) {
+		return exitNo
+	}
+	return exitCannot
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "rsagent",
+		Short: "Make and keep a web node right behind LVS in tunnelling mode",
+		Long: `rsagent looks after a web node ("real server") behind Linux Virtual Server
+in tunnelling mode (LVS-TUN). It sets up the IPIP device with the virtual
+addresses, keeps the node from answering ARP for them, tells the directors at
+a health endpoint whether the node may have traffic, and drains it before
+anything stops.
+
+Exit codes of every command: 0 good, 1 the answer is no, 2 it could not be done.`,
+		Example: `  rsagent run --vip 203.0.113.10 --director 10.179.109.69
+  rsagent check
+  rsagent config validate /etc/rsagent/rsagent.toml`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return fmt.Errorf("%v\nSee: %s --help", err, c.CommandPath())
+	})
+	root.AddCommand(runCommand(), checkCommand(), configCommand(), versionCommand())
+	return root
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(c.OutOrStdout(), "rsagent", programVersion())
+			return err
+		},
+	}
+}
+
+func programVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(unknown)"
+}
