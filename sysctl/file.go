@@ -2,7 +2,6 @@ package sysctl
 
 import (
 	"fmt"
-	"io"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,6 +11,11 @@ import (
 const (
 	firstRead = 4 << 10
 	longest   = 1 << 20
+
+	// The kernel looks at less than a page of what is written at once and leaves
+	// the rest (kernel/sysctl.c, proc_get_long's callers), so that half a list
+	// would be in force. With the line break this fills it.
+	longestWrite = 4<<10 - 1
 )
 
 // open opens a key or directory below the root. Keys have no ".." parts, and
@@ -75,14 +79,12 @@ func (f *FS) write(k Key, value string) error {
 		return err
 	}
 	defer unix.Close(fd)
-	line := []byte(value + "\n")
-	n, err := unix.Write(fd, line)
+	n, err := unix.Write(fd, []byte(value+"\n"))
 	if err != nil {
 		return err
 	}
-	if n < len(line) {
-		return io.ErrShortWrite
-	}
+	// The kernel takes the first number of "1 2" for a key that holds one, and
+	// says that it wrote less. Reading back tells what came of it.
 	return cutTail(fd, int64(n))
 }
 

@@ -64,6 +64,10 @@ func (f *FS) Write(k Key, value string) error {
 	if strings.ContainsAny(value, "\n\x00") {
 		return fmt.Errorf("cannot set %s to %q: a value is one line of text", k, value)
 	}
+	if len(value) >= longestWrite {
+		return fmt.Errorf("cannot set %s to %.20q...: a value is at most %d bytes long, this one is %d",
+			k, value, longestWrite-1, len(value))
+	}
 	if err := f.write(k, value); err != nil {
 		return fmt.Errorf("cannot set %s to %q: %w", k, value, err)
 	}
