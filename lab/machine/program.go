@@ -1,0 +1,23 @@
+package machine
+
+import (
+	"io"
+	"time"
+)
+
+// Program is what a machine runs, and with what.
+type Program struct {
+	Args    []string      // Args[0] is the path of a static binary on this host
+	Dir     string        // its testdata directory, if there is one, goes along
+	Files   []string      // found on the program's PATH by their base names
+	Env     []string      // NAME=value
+	Out     string        // where what the program leaves in $LAB_OUT is brought to
+	Systemd bool          // systemd starts it, after multi-user.target
+	Timeout time.Duration // from the moment the program starts; 0 is none
+
+	// Stdout and Stderr get what the program says as it says it. When they are
+	// the same, its words come in the order they were said.
+	Stdout, Stderr io.Writer
+}
+
+func (p Program) merged() bool { return p.Stdout == p.Stderr }
