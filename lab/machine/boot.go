@@ -63,6 +63,10 @@ type boot struct {
 	console tail
 }
 
+func errTimeout(p Program) error {
+	return fmt.Errorf("cannot wait for the program any longer: it ran for %v", p.Timeout)
+}
+
 var errBoot = errors.New("cannot run the program: the machine did not start it")
 
 // run starts qemu and returns what the guest reported.
@@ -115,12 +119,11 @@ func (b *boot) pipes() (ends, readers []*os.File, err error) {
 // program's, or they end because qemu does; then it ends the machine.
 func (b *boot) follow(readers []*os.File, reports []report, errs []error) {
 	started := time.AfterFunc(bootLimit, func() { b.stop(errBoot) })
-	defer started.Stop()
+	defer func() { started.Stop() }()
 	begun := func() {
 		started.Stop()
 		if b.program.Timeout > 0 {
-			limit := fmt.Errorf("cannot wait any longer: the program ran for %v", b.program.Timeout)
-			started = time.AfterFunc(b.program.Timeout, func() { b.stop(limit) })
+			started = time.AfterFunc(b.program.Timeout, func() { b.stop(errTimeout(b.program)) })
 		}
 	}
 	var streams, console sync.WaitGroup
