@@ -1,0 +1,211 @@
+package tunnel
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+func TestAddVIPAddsExactlyTheVIPAndCanBeRepeated(t *testing.T) {
+	enterNamespace(t)
+	addVeth(t, "v0", "v1")
+	addAddress(t, "v0", "203.0.113.10/24") // as somebody did by hand
+	h := openHandle(t)
+	for range 2 {
+		must(t, h.AddVIP("v0", netip.MustParseAddr("203.0.113.10")))
+		must(t, h.AddVIP("v0", netip.MustParseAddr("203.0.113.11")))
+	}
+	want := []string{"203.0.113.10/24", "203.0.113.10/32", "203.0.113.11/32"}
+	if diff := cmp.Diff(want, addresses(t, h, "v0")); diff != "" {
+		t.Errorf("addresses (-want +got):\n%s", diff)
+	}
+}
+
+func TestRemoveAddressRemovesThatOneAndCanBeRepeated(t *testing.T) {
+	enterNamespace(t)
+	addVeth(t, "v0", "v1")
+	for _, p := range []string{"203.0.113.10/24", "203.0.113.10/32", "203.0.113.11/32"} {
+		addAddress(t, "v0", p)
+	}
+	h := openHandle(t)
+	for range 2 {
+		must(t, h.RemoveAddress("v0", netip.MustParsePrefix("203.0.113.10/24")))
+	}
+	want := []string{"203.0.113.10/32", "203.0.113.11/32"}
+	if diff := cmp.Diff(want, addresses(t, h, "v0")); diff != "" {
+		t.Errorf("addresses (-want +got):\n%s", diff)
+	}
+	must(t, h.RemoveAddress("gone", netip.MustParsePrefix("203.0.113.10/32")))
+}
+
+func TestSetUpAndSetDownCanBeRepeated(t *testing.T) {
+	enterNamespace(t)
+	addVeth(t, "v0", "v1")
+	h := openHandle(t)
+	for range 2 {
+		must(t, h.SetUp("v0"))
+		if !link(t, h, "v0").Up {
+			t.Error("v0 is not up")
+		}
+	}
+	for range 2 {
+		must(t, h.SetDown("v0"))
+		if link(t, h, "v0").Up {
+			t.Error("v0 is not down")
+		}
+	}
+}
+
+func TestADeviceIsKnownByItsOwnNameOnly(t *testing.T) {
+	enterNamespace(t)
+	addVeth(t, "v0", "v1")
+	v0, err := netlink.LinkByName("v0")
+	must(t, err)
+	must(t, netlink.LinkAddAltName(v0, "tunl0"))
+	h := openHandle(t)
+	wantError(t, h.SetUp("tunl0"), "cannot set tunl0 up: that is another name of v0")
+}
+
+// These are told before the kernel is asked, so any kernel will do.
+func TestCreateDeviceSaysWhatStandsInTheWay(t *testing.T) {
+	tests := []struct{ name, there, create, want string }{
+		{
+			"a device of another kind has the name", "tunl0", "tunl0",
+			"cannot create tunl0: there is a device of that name, but of kind veth, not ipip (rename or delete it)",
+		},
+		{
+			"a device of another kind has the name that the module needs", "tunl0", "vip0",
+			"cannot create vip0: a device of kind veth is called tunl0, so the ipip module cannot make its own (rename or delete it)",
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			enterNamespace(t)
+			h := openHandle(t)
+			freeName(t, test.there)
+			addVeth(t, test.there, "v1")
+			wantError(t, h.CreateDevice(test.create), test.want)
+		})
+	}
+}
+
+// freeName renames what the kernel may have put into a new namespace.
+func freeName(t *testing.T, name string) {
+	t.Helper()
+	if l, err := netlink.LinkByName(name); err == nil {
+		must(t, netlink.LinkSetName(l, "moved"))
+	}
+}
+
+func TestCreateDeviceMakesItOrSaysThatTheKernelHasNoIPIP(t *testing.T) {
+	enterNamespace(t)
+	// The kernel's own answer: one that is bound to an address needs no name
+	// of its own, and no fallback can be in its way.
+	asked := netlink.LinkAdd(&netlink.Iptun{LinkAttrs: netlink.LinkAttrs{Name: "asked"}, Local: []byte{192, 0, 2, 1}})
+	enterNamespace(t)
+	h := openHandle(t)
+	err := h.CreateDevice("tunl0")
+	if asked == nil {
+		must(t, err)
+		must(t, h.CreateDevice("tunl0"))
+		if l := link(t, h, "tunl0"); !l.Fallback {
+			t.Errorf("got %+v, want any to any", l)
+		}
+		return
+	}
+	if !errors.Is(asked, unix.EOPNOTSUPP) {
+		t.Fatalf("the kernel says %v", asked)
+	}
+	if !errors.Is(err, ErrNoIPIP) || !strings.HasPrefix(err.Error(), "cannot create tunl0: the kernel has no ipip") {
+		t.Errorf("got %v, want ErrNoIPIP", err)
+	}
+	t.Log(err)
+}
+
+func TestDeleteDeviceLeavesOtherKindsAlone(t *testing.T) {
+	enterNamespace(t)
+	addVeth(t, "v0", "v1")
+	h := openHandle(t)
+	wantError(t, h.DeleteDevice("v0"), "cannot delete v0: it is of kind veth, not ipip")
+	link(t, h, "v0")
+	must(t, h.DeleteDevice("gone"))
+}
+
+func TestChangesThatCannotBe(t *testing.T) {
+	enterNamespace(t)
+	addVeth(t, "v0", "v1")
+	h := openHandle(t)
+	vip := netip.MustParseAddr("203.0.113.10")
+	tests := []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"a VIP for a device that is not there", h.AddVIP("tunl9", vip), "cannot add 203.0.113.10/32 to tunl9: no such device"},
+		{"an IPv6 VIP", h.AddVIP("v0", netip.MustParseAddr("2001:db8::1")), "cannot add 2001:db8::1 to v0: not an IPv4 address"},
+		{"no VIP at all", h.AddVIP("v0", netip.Addr{}), "cannot add invalid IP to v0: not an IPv4 address"},
+		{"no address to remove", h.RemoveAddress("v0", netip.Prefix{}), "cannot remove invalid Prefix from v0: not an IPv4 address"},
+		{"a device that is not there, up", h.SetUp("tunl9"), "cannot set tunl9 up: no such device"},
+		{"a device that is not there, down", h.SetDown("tunl9"), "cannot set tunl9 down: no such device"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) { wantError(t, test.err, test.want) })
+	}
+}
+
+func TestWithoutThePrivilegeChangesFailAndLooksDoNot(t *testing.T) {
+	enterNamespace(t)
+	addVeth(t, "v0", "v1")
+	must(t, netlink.AddrAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "v0"}}, mustAddr(t, "192.0.2.1/24")))
+	dropPrivilege(t)
+	h := openHandle(t)
+	vip := netip.MustParseAddr("203.0.113.10")
+	const because = ": operation not permitted (rsagent needs CAP_NET_ADMIN)"
+	wantError(t, h.AddVIP("v0", vip), "cannot add 203.0.113.10/32 to v0"+because)
+	wantError(t, h.RemoveAddress("v0", netip.MustParsePrefix("192.0.2.1/24")), "cannot remove 192.0.2.1/24 from v0"+because)
+	wantError(t, h.SetUp("v0"), "cannot set v0 up"+because)
+	wantError(t, h.SetDown("v0"), "cannot set v0 down"+because)
+	if _, err := netlink.LinkByName("tunl0"); err != nil {
+		wantError(t, h.CreateDevice("tunl0"), "cannot create tunl0"+because)
+	}
+	if err := h.AddVIP("v0", vip); !errors.Is(err, os.ErrPermission) {
+		t.Errorf("%v is not os.ErrPermission", err)
+	}
+	if diff := cmp.Diff([]string{"192.0.2.1/24"}, addresses(t, h, "v0")); diff != "" {
+		t.Errorf("addresses (-want +got):\n%s", diff)
+	}
+	if _, err := h.Connections([]netip.Addr{vip}); err != nil {
+		t.Error(err)
+	}
+}
+
+func mustAddr(t *testing.T, s string) *netlink.Addr {
+	t.Helper()
+	a, err := netlink.ParseAddr(s)
+	must(t, err)
+	return a
+}
+
+// dropPrivilege takes CAP_NET_ADMIN from the thread of the test, which ends
+// with it.
+func dropPrivilege(t *testing.T) {
+	t.Helper()
+	header := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	must(t, unix.Capget(header, &data[0]))
+	data[0].Effective &^= 1 << unix.CAP_NET_ADMIN
+	must(t, unix.Capset(header, &data[0]))
+}
+
+func wantError(t *testing.T, err error, want string) {
+	t.Helper()
+	if err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}

@@ -1,0 +1,108 @@
+package tunnel
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// enterNamespace moves the test into a network namespace of its own, which
+// goes when the test ends: its goroutine dies with its thread.
+func enterNamespace(t *testing.T) {
+	t.Helper()
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatalf("cannot make a network namespace (the tests need root): %v", err)
+	}
+}
+
+// inSameNamespace returns a function that runs f in the namespace of the test,
+// on a goroutine of its own, and returns a channel that closes when f ends.
+func inSameNamespace(t *testing.T) func(f func()) <-chan struct{} {
+	t.Helper()
+	ns, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ns.Close() })
+	return func(f func()) <-chan struct{} {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			runtime.LockOSThread() // and never unlocked: the thread ends here
+			if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+				t.Error(err)
+				return
+			}
+			f()
+		}()
+		return done
+	}
+}
+
+func openHandle(t *testing.T) *Handle {
+	t.Helper()
+	h, err := Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.Close)
+	return h
+}
+
+// addVeth makes a pair of links; both ends are down.
+func addVeth(t *testing.T, name, peer string) {
+	t.Helper()
+	must(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: peer}))
+}
+
+// addAddress adds an address as an administrator would.
+func addAddress(t *testing.T, device, prefix string) {
+	t.Helper()
+	link, err := netlink.LinkByName(device)
+	must(t, err)
+	p := netip.MustParsePrefix(prefix)
+	must(t, netlink.AddrAdd(link, &netlink.Addr{IPNet: &net.IPNet{
+		IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen()),
+	}}))
+}
+
+// addresses is the addresses of device as Observe lists them.
+func addresses(t *testing.T, h *Handle, device string) []string {
+	t.Helper()
+	node, err := h.Observe()
+	must(t, err)
+	var list []string
+	for _, a := range node.Addresses {
+		if a.Link == device {
+			list = append(list, a.Prefix.String())
+		}
+	}
+	return list
+}
+
+// link is the link called name as Observe lists it.
+func link(t *testing.T, h *Handle, name string) Link {
+	t.Helper()
+	node, err := h.Observe()
+	must(t, err)
+	for _, l := range node.Links {
+		if l.Name == name {
+			return l
+		}
+	}
+	t.Fatalf("no link %s among %+v", name, node.Links)
+	return Link{}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
