@@ -35,7 +35,7 @@ func (ps *problems) vips(words []word) []netip.Addr {
 			continue
 		}
 		if old, twice := first[a]; twice {
-			ps.note(w.at, w.key, a.String()+" again, "+ps.after(old), "each VIP once")
+			ps.note(w.at, w.key, a.String()+" again "+ps.first(old), "each VIP once")
 			continue
 		}
 		first[a] = w
@@ -44,12 +44,12 @@ func (ps *problems) vips(words []word) []netip.Addr {
 	return all
 }
 
-// after says where a word stood before.
-func (ps *problems) after(old word) string {
+// first says where a word stood before.
+func (ps *problems) first(old word) string {
 	if old.at == nowhere {
-		return "after " + old.key + " " + old.text
+		return "(first in " + old.key + " " + old.text + ")"
 	}
-	return fmt.Sprintf("after line %d", ps.line(old.at))
+	return fmt.Sprintf("(first on line %d)", ps.line(old.at))
 }
 
 // vip checks one virtual address.
@@ -157,7 +157,7 @@ func (ps *problems) directors(words []word, vips []netip.Addr, guard bool) []net
 			continue
 		}
 		if old, twice := first[p]; twice {
-			ps.note(w.at, w.key, short(w.text)+" again, "+ps.after(old), "each director once")
+			ps.note(w.at, w.key, short(w.text)+" again "+ps.first(old), "each director once")
 			continue
 		}
 		first[p] = w
@@ -171,7 +171,7 @@ func notDirector(p netip.Prefix, isVIP map[netip.Addr]bool, guard bool) (found, 
 	a := p.Addr()
 	switch {
 	case !a.Is4():
-		return fmt.Sprintf("the IPv6 address %s", short(p.String())), "the director's IPv4 address: IPIP carries IPv4 in IPv4"
+		return "the IPv6 address " + a.String(), "the director's IPv4 address: IPIP carries IPv4 in IPv4"
 	case p.Bits() == 0 && guard:
 		return "0.0.0.0/0, which lets anyone in through the tunnel", "the directors' addresses, or guard = false in [tunnel]"
 	case p.Bits() == 0:

@@ -121,15 +121,15 @@ type file struct {
 func (f *file) config() Config {
 	f.onlyKnown(keysOf(""))
 	var c Config
-	f.tunnel = f.sub("tunnel").tunnelTable()
+	f.tunnel = f.top("tunnel").tunnelTable()
 	f.readVIPs()
 	c.Tunnel = f.tunnel
 	c.VIPs = f.addresses
 	c.Directors = f.directors(f.words("directors", `a list of addresses such as ["10.179.109.69", "10.179.119.61"]`), c.VIPs, c.Tunnel.Guard)
 	c.Sysctl = f.sysctls()
-	c.Health = f.sub("health").health()
-	c.Drain = f.sub("drain").drain()
-	c.Log = f.sub("log").log()
+	c.Health = f.top("health").health()
+	c.Drain = f.top("drain").drain()
+	c.Log = f.top("log").log()
 	c.Pools = f.pools()
 	return c
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"net/url"
 	"path"
 	"regexp"
 	"slices"
@@ -57,7 +58,7 @@ func (s section) poolName(taken map[string]int) string {
 	}
 	at := s.table.byName["name"].value.at
 	if line, twice := taken[name]; twice {
-		s.note(at, s.full("name"), fmt.Sprintf("%q again, after line %d", name, line), "another name for each pool")
+		s.note(at, s.full("name"), fmt.Sprintf("%q again (first on line %d)", name, line), "another name for each pool")
 		return name
 	}
 	taken[name] = s.line(at)
@@ -84,7 +85,7 @@ func (f *file) poolAddress(s section, taken map[netip.AddrPort]word) netip.AddrP
 	}
 	if old, twice := taken[ap]; twice {
 		at := s.table.byName["port"].value.at
-		s.note(at, s.full("port"), fmt.Sprintf("%s again, after %s on line %d", ap, old.key, s.line(old.at)), "each address and port in one pool")
+		s.note(at, s.full("port"), fmt.Sprintf("%s again (first in %s on line %d)", ap, old.key, s.line(old.at)), "each address and port in one pool")
 		return ap
 	}
 	taken[ap] = word{key: s.name, at: s.at}
@@ -93,12 +94,11 @@ func (f *file) poolAddress(s section, taken map[netip.AddrPort]word) netip.AddrP
 
 // poolVIP reads the vip of a pool behind the tunnel, which is one of vips.
 func (f *file) poolVIP(s section) netip.Addr {
-	if e := s.table.byName["address"]; e != nil {
+	switch e := s.table.byName["address"]; {
+	case e != nil:
 		s.note(e.at, s.full("address"), "an address", `vip instead: address is for mode = "none"`)
-	}
-	if !s.has("vip") {
+	case !s.has("vip"):
 		s.note(s.at, s.full("vip"), "a pool without a vip", "vip = one of vips")
-		return netip.Addr{}
 	}
 	e, ok := s.scalar("vip", textKind, wantVIP)
 	if !ok {
@@ -128,12 +128,11 @@ func list(addresses []netip.Addr) string {
 // plainAddress reads the address of a pool behind a proxy.
 func (s section) plainAddress() netip.Addr {
 	const expected = `an address of this node such as "10.0.0.5"`
-	if e := s.table.byName["vip"]; e != nil {
+	switch e := s.table.byName["vip"]; {
+	case e != nil:
 		s.note(e.at, s.full("vip"), "a vip", `address instead: there are no VIPs with mode = "none"`)
-	}
-	if !s.has("address") {
+	case !s.has("address"):
 		s.note(s.at, s.full("address"), "a pool without an address", expected)
-		return netip.Addr{}
 	}
 	e, ok := s.scalar("address", textKind, expected)
 	if !ok || s.placeholder(word{e.value.text, s.full("address"), e.value.at}) {
@@ -154,7 +153,7 @@ func (s section) plainAddress() netip.Addr {
 // probe reads how the pool is checked.
 func (s section) probe() Probe {
 	given := s.has("probe")
-	in := s.sub("probe")
+	in := s.sub("probe", `a table such as { type = "tcp" }`)
 	p := Probe{Type: ProbeTCP}
 	if given {
 		p.Type = in.choice("type", "", ProbeTCP, ProbeHTTP, ProbeHTTPS, ProbeExec)
@@ -188,8 +187,8 @@ func (s section) onlyUsed(probeType string) {
 	for _, e := range s.table.entries {
 		types := usedBy(e.name)
 		if len(types) > 0 && !slices.Contains(types, probeType) {
-			s.note(e.at, s.full(e.name), fmt.Sprintf("%s, which is not used by a %s probe", e.name, probeType),
-				"it only with type = "+strings.Join(types, " or "))
+			s.note(e.at, s.full(e.name), fmt.Sprintf("%s, which type = %q does not use", e.name, probeType),
+				`type = "`+strings.Join(types, `" or "`)+`" with it`)
 		}
 	}
 }
@@ -197,7 +196,8 @@ func (s section) onlyUsed(probeType string) {
 // http reads what http and https probes have in common.
 func (s section) http(p *Probe) {
 	p.Path = s.text("path", "/", `a path such as "/" or "/health?full=1"`, func(t string) bool {
-		return strings.HasPrefix(t, "/") && printable(t) && !strings.Contains(t, "#")
+		_, err := url.ParseRequestURI(t)
+		return err == nil && strings.HasPrefix(t, "/") && printable(t) && !strings.Contains(t, "#")
 	})
 	p.Host = s.text("host", "", `a host name such as "www.example.org"`, func(t string) bool {
 		return t != "" && printable(t) && !strings.ContainsAny(t, "/@?#")

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -11,7 +12,7 @@ import (
 func (c Config) TOML() []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "vips = %s\n", texts(c.VIPs))
-	fmt.Fprintf(&b, "directors = %s\n", texts(c.Directors))
+	fmt.Fprintf(&b, "directors = %s\n", prefixTexts(c.Directors))
 
 	t := c.Tunnel
 	fmt.Fprintf(&b, "\n[tunnel]\nmode = %s\ndevice = %s\non_stop = %s\nguard = %t\nclamp_mss = %s\n",
@@ -24,7 +25,7 @@ func (c Config) TOML() []byte {
 
 	h := c.Health
 	fmt.Fprintf(&b, "\n[health]\nlisten = %s\nagent_listen = %s\ndrain_status = %d\nallow = %s\n",
-		quote(h.Listen), quote(h.AgentListen), h.DrainStatus, texts(h.Allow))
+		quote(h.Listen), quote(h.AgentListen), h.DrainStatus, prefixTexts(h.Allow))
 	fmt.Fprintf(&b, "\n[drain]\nnotice = %q\ntimeout = %q\nfall = %d\n",
 		shortDuration(c.Drain.Notice), shortDuration(c.Drain.Timeout), c.Drain.Fall)
 	fmt.Fprintf(&b, "\n[log]\nlevel = %s\nformat = %s\n", quote(c.Log.Level), quote(c.Log.Format))
@@ -47,6 +48,18 @@ func texts[T fmt.Stringer](list []T) string {
 		all[i] = quote(v.String())
 	}
 	return "[" + strings.Join(all, ", ") + "]"
+}
+
+// prefixTexts writes a single address without its length.
+func prefixTexts(list []netip.Prefix) string {
+	all := make([]fmt.Stringer, len(list))
+	for i, p := range list {
+		all[i] = p
+		if p.IsSingleIP() {
+			all[i] = p.Addr()
+		}
+	}
+	return texts(all)
 }
 
 func (m MSSClamp) toml() string {

@@ -3,9 +3,11 @@ package config
 import (
 	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
-// quote writes a TOML basic string.
+// quote writes a TOML basic string. What cannot be seen is escaped.
 func quote(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')
@@ -18,8 +20,8 @@ func quote(s string) string {
 			b.WriteString(`\n`)
 		case r == '\t':
 			b.WriteString(`\t`)
-		case r < ' ' || r == 0x7f:
-			fmt.Fprintf(&b, `\u%04X`, r)
+		case !unicode.IsPrint(r):
+			fmt.Fprintf(&b, `\U%08X`, r)
 		default:
 			b.WriteRune(r)
 		}
@@ -33,17 +35,26 @@ func quoteKey(s string) string {
 	bare := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-'
 	}
-	if s != "" && strings.TrimFunc(s, bare) == "" {
+	if s != "" && len(s) <= longest && strings.TrimFunc(s, bare) == "" {
 		return s
 	}
 	return short(s)
 }
 
-// short is a text in quotes, cut where a line of a message would get too long.
-func short(s string) string {
-	const most = 60
-	if runes := []rune(s); len(runes) > most {
-		s = string(runes[:most]) + "..."
+// longest is how many bytes of a text a message shows.
+const longest = 100
+
+// cut shortens a text for a message, between two characters.
+func cut(s string) string {
+	if len(s) <= longest {
+		return s
 	}
-	return quote(s)
+	end := longest
+	for end > 0 && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + "..."
 }
+
+// short is a text for a message, in quotes.
+func short(s string) string { return quote(cut(s)) }

@@ -86,6 +86,9 @@ func (s section) boolean(key string, fallback bool) bool {
 // integer reads a whole number from low to high; what names it in the message.
 func (s section) integer(key string, fallback, low, high int, what string) int {
 	expected := fmt.Sprintf("%s from %d to %d", what, low, high)
+	if e := s.table.byName[key]; e != nil && e.value.kind == textKind {
+		expected += ", without quotes"
+	}
 	e, ok := s.scalar(key, integerKind, expected)
 	if !ok {
 		return fallback
@@ -113,7 +116,7 @@ func (s section) duration(key string, fallback, low time.Duration) time.Duration
 	d, err := time.ParseDuration(e.value.text)
 	switch {
 	case err != nil:
-		s.bad(key, e, example)
+		s.bad(key, e, example+", with its unit")
 	case d < low && low > 0:
 		s.bad(key, e, fmt.Sprintf("a duration of at least %q", shortDuration(low)))
 	case d < low:
@@ -160,10 +163,13 @@ func (s section) prefixes(key string) []netip.Prefix {
 	return all
 }
 
+// top reads one of the tables at the top of the file.
+func (s section) top(key string) section { return s.sub(key, "["+key+"] and its keys below it") }
+
 // sub reads the table that stands under a key; without one it is empty.
-func (s section) sub(key string) section {
+func (s section) sub(key, expected string) section {
 	sub := section{s.problems, s.full(key), s.at, newTable(implied)}
-	if e, ok := s.scalar(key, tableKind, "a table: ["+key+"] and its keys below it"); ok {
+	if e, ok := s.scalar(key, tableKind, expected); ok {
 		sub.at, sub.table = e.value.at, e.value.table
 	}
 	return sub
@@ -206,7 +212,7 @@ func describe(v *value) string {
 	case tableKind:
 		return "a table"
 	default:
-		return v.text
+		return cut(v.text)
 	}
 }
 

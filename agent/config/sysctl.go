@@ -13,9 +13,9 @@ const wantSysctl = `a name such as "net.ipv4.tcp_fin_timeout"`
 // set is one entry of [sysctl] while it is judged.
 type set struct {
 	Sysctl
-	key string // its full name in messages
-	at  int    // where the key starts
-	on  int    // where the value starts
+	name  string // its full name in messages
+	at    int    // where the key starts
+	value *value
 }
 
 // sysctls reads [sysctl]. Settings that would break LVS-TUN are refused, but
@@ -23,13 +23,14 @@ type set struct {
 func (f *file) sysctls() []Sysctl {
 	sets := map[string]set{} // by path
 	var all []Sysctl
-	for _, s := range f.settings(f.sub("sysctl"), nil) {
+	for _, s := range f.settings(f.top("sysctl"), nil) {
 		path, ok := f.sysctlPath(s)
 		if !ok {
 			continue
 		}
 		if old, twice := sets[path]; twice {
-			f.note(s.at, s.key, fmt.Sprintf("it again, after line %d", f.line(old.at)), "each key once")
+			f.note(s.at, s.name, fmt.Sprintf("the same key again (first on line %d)", f.line(old.at)),
+				"each key once (in sysctl.conf the last one counts)")
 			continue
 		}
 		sets[path] = s
@@ -50,14 +51,18 @@ func (f *file) settings(in section, before []string) []set {
 	var all []set
 	for _, e := range in.table.entries {
 		names := append(slices.Clone(before), e.name)
+		if len(names) > maxDepth {
+			f.note(e.at, in.full(e.name), "a name of too many parts", wantSysctl)
+			continue
+		}
 		if e.value.kind == tableKind {
 			all = append(all, f.settings(section{f.problems, in.full(e.name), e.at, e.value.table}, names)...)
 			continue
 		}
-		s := set{Sysctl{joinSysctl(names), ""}, in.full(e.name), e.at, e.value.at}
+		s := set{Sysctl{joinSysctl(names), ""}, in.full(e.name), e.at, e.value}
 		var ok bool
 		if s.Value, ok = sysctlValue(e.value); !ok {
-			f.note(e.value.at, s.key, withKind(e.value), `one line of text in quotes, or an integer`)
+			f.note(e.value.at, s.name, withKind(e.value), `one line of text in quotes, or an integer`)
 			continue
 		}
 		all = append(all, s)
@@ -119,7 +124,7 @@ func (f *file) sysctlPath(s set) (string, bool) {
 	case strings.ContainsAny(s.Key, "*?[]{}"):
 		expected += ", one key a line: patterns are not read here"
 	}
-	f.note(s.at, s.key, short(s.Key), expected)
+	f.note(s.at, s.name, short(s.Key), expected)
 	return "", false
 }
 
@@ -154,7 +159,7 @@ func (f *file) harmless(path string, s set) {
 		return
 	}
 	if !slices.Contains(allowed, strings.TrimSpace(s.Value)) {
-		f.note(s.on, s.key, short(s.Value), expected)
+		f.note(s.value.at, s.name, describe(s.value), expected)
 	}
 }
 
@@ -166,6 +171,6 @@ func (f *file) looseEnough(sets map[string]set) {
 	if !given || strings.TrimSpace(device.Value) != "0" || strings.TrimSpace(all.Value) == "0" {
 		return
 	}
-	f.note(device.on, device.key, short(device.Value),
+	f.note(device.value.at, device.name, describe(device.value),
 		fmt.Sprintf("2: all.rp_filter is %s on line %d, and the higher of the two counts", all.Value, f.line(all.at)))
 }

@@ -125,10 +125,12 @@ func (p *planter) header(node *unstable.Node) {
 		p.current = old.value.table
 		p.current.how = header
 	case old.value.kind == tableKind && old.value.table.how == header:
-		p.again(at, p.prefix, old, "each table once")
+		p.again(at, "table", p.prefix, old, "each table once")
 		p.current = old.value.table
+	case isArrayOfTables(old.value):
+		p.again(at, "name", p.prefix, old, "[["+p.prefix+"]] here, too")
 	default:
-		p.again(at, p.prefix, old, "one or the other")
+		p.again(at, "name", p.prefix, old, "one or the other")
 	}
 }
 
@@ -142,7 +144,7 @@ func (p *planter) element(parent *table, name string, at int, old *entry) *table
 	case isArrayOfTables(old.value):
 		old.value.items = append(old.value.items, v)
 	default:
-		p.again(at, p.prefix, old, "one or the other")
+		p.again(at, "name", p.prefix, old, "one or the other")
 		return nil
 	}
 	return t
@@ -170,7 +172,7 @@ func (p *planter) descend(parts []part) *table {
 		case old.value.kind == tableKind && old.value.table.how != closed:
 			t = old.value.table
 		default:
-			p.again(step.at, joinKey(parts[:i+1]), old, "one or the other")
+			p.again(step.at, "name", joinKey(parts[:i+1]), old, "one or the other")
 			return nil
 		}
 	}
@@ -194,14 +196,18 @@ func (p *planter) keyValue(t *table, prefix string, node *unstable.Node) {
 		case old.value.kind == tableKind && old.value.table.how == dotted:
 			t = old.value.table
 		default:
-			p.again(step.at, under(prefix, joinKey(parts[:i+1])), old, "one or the other")
+			p.again(step.at, "name", under(prefix, joinKey(parts[:i+1])), old, "one or the other")
 			return
 		}
 	}
 	last := parts[len(parts)-1]
 	name := under(prefix, joinKey(parts))
 	if old := t.byName[last.name]; old != nil {
-		p.again(last.at, name, old, "each key once")
+		expected := "each key once"
+		if strings.HasPrefix(name, "sysctl.") {
+			expected += " (in sysctl.conf the last one counts)"
+		}
+		p.again(last.at, "key", name, old, expected)
 		return
 	}
 	t.add(last.name, parts[0].at, p.value(node.Value(), p.valueStart(last.end), name))
@@ -270,15 +276,15 @@ func (p *planter) headerStart(at int) int {
 }
 
 // again notes that a name is taken.
-func (p *planter) again(at int, name string, old *entry, expected string) {
-	p.note(at, name, fmt.Sprintf("it again, after line %d", p.line(old.at)), expected)
+func (p *planter) again(at int, what, name string, old *entry, expected string) {
+	p.note(at, name, fmt.Sprintf("the same %s again (first on line %d)", what, p.line(old.at)), expected)
 }
 
 // syntax notes what ended the parser.
 func (p *planter) syntax(err error) {
 	perr, ok := err.(*unstable.ParserError)
 	if !ok {
-		p.note(0, "", fmt.Sprintf("what is not TOML: %v", err), "")
+		p.note(0, "", fmt.Sprintf("text that is not TOML: %v", err), "")
 		return
 	}
 	at := len(p.source)
@@ -286,10 +292,13 @@ func (p *planter) syntax(err error) {
 		at = int(p.parser.Range(perr.Highlight).Offset)
 	}
 	expected := ""
-	if p.afterEquals(at) {
+	switch {
+	case strings.Contains(perr.Message, "new lines"):
+		expected = "a closing quote"
+	case p.afterEquals(at):
 		expected = `a value: text stands in quotes (level = "info"), numbers, true and false do not`
 	}
-	p.note(at, "", "what is not TOML: "+perr.Message, expected)
+	p.note(at, "", "text that is not TOML: "+perr.Message, expected)
 }
 
 // afterEquals tells whether a byte is in the value of its line.
