@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -23,6 +24,9 @@ func (t Target) tryTCP(ctx context.Context) error {
 // dial connects to the service. The connection lives no longer than ctx: its
 // deadline is set, and it is cut when ctx is cancelled.
 func (t Target) dial(ctx context.Context) (*boundConn, error) {
+	if !t.Addr.IsValid() || t.Addr.Port() == 0 {
+		return nil, errors.New("cannot probe: no address and port to ask")
+	}
 	dialer := net.Dialer{KeepAlive: -1}
 	if t.Source.IsValid() {
 		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(t.Source, 0))
@@ -49,16 +53,18 @@ func (c *boundConn) Close() error {
 	return c.Conn.Close()
 }
 
-// dialError puts into words why there is no connection. With a Source that the
-// node does not have, binding fails; where net.ipv4.ip_nonlocal_bind is on, it
-// is the connect that finds out.
+// dialError puts into words why there is no connection. From a Source that the
+// node does not have, the bind fails, or the connect where
+// net.ipv4.ip_nonlocal_bind is on: with EINVAL or ENETUNREACH, depending on the
+// kernel. The latter can be taken for this only if there must be a route.
 func (t Target) dialError(err error) error {
 	var call *os.SyscallError
 	if t.Source.IsValid() && errors.As(err, &call) {
 		missing := call.Syscall == "bind" && call.Err == syscall.EADDRNOTAVAIL ||
-			call.Syscall == "connect" && call.Err == syscall.EINVAL
+			call.Syscall == "connect" && call.Err == syscall.EINVAL ||
+			call.Syscall == "connect" && call.Err == syscall.ENETUNREACH && t.Source == t.Addr.Addr()
 		if missing {
-			return errors.New("the address " + t.Source.String() + " is not on this node")
+			return fmt.Errorf("the address %s is not on this node", t.Source)
 		}
 	}
 	if said, ok := plain(err); ok {

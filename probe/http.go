@@ -39,10 +39,10 @@ func (t Target) ask(ctx context.Context, conn net.Conn) error {
 	if _, err := io.WriteString(conn, request); err != nil {
 		return answerError(err)
 	}
-	limited := &io.LimitedReader{R: conn, N: headLimit}
-	answer, err := readAnswer(bufio.NewReaderSize(limited, 1024))
-	if err != nil && limited.N == 0 {
-		return fmt.Errorf("the header of the answer is longer than %d KiB", headLimit>>10)
+	head := &headReader{conn: conn, left: headLimit}
+	answer, err := readAnswer(bufio.NewReaderSize(head, 1024))
+	if head.err != nil && err != nil {
+		return answerError(head.err) // net/http says "malformed" of a line that was cut off.
 	}
 	if err != nil {
 		return answerError(err)
@@ -84,6 +84,25 @@ func (t Target) host() string {
 	return t.Addr.Addr().String()
 }
 
+// headReader reads no more of an answer than is good for a probe, and keeps the
+// error that ended it.
+type headReader struct {
+	conn net.Conn
+	left int
+	err  error
+}
+
+func (r *headReader) Read(p []byte) (int, error) {
+	if r.left == 0 {
+		r.err = fmt.Errorf("longer than %d KiB before its body", headLimit>>10)
+		return 0, r.err
+	}
+	n, err := r.conn.Read(p[:min(len(p), r.left)])
+	r.left -= n
+	r.err = err
+	return n, err
+}
+
 // readAnswer reads one answer up to the end of its header. Interim answers
 // (RFC 9110, section 15.2) may come before it.
 func readAnswer(r *bufio.Reader) (*http.Response, error) {
@@ -103,7 +122,7 @@ func answerError(err error) error {
 	if said, ok := plain(err); ok {
 		return said
 	}
-	return fmt.Errorf("the answer is not HTTP: %s", clip(err.Error()))
+	return fmt.Errorf("the answer is not good HTTP: %s", clip(err.Error()))
 }
 
 // clip makes text of the service's own fit for a Detail.

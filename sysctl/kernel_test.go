@@ -169,7 +169,7 @@ func TestKernelReadsLongLists(t *testing.T) {
 		if got, err := f.Read("net/ipv4/ip_local_reserved_ports"); got != "" || err != nil {
 			t.Errorf("a list that was too long left %.20q, %v", got, err)
 		}
-		key, err := os.OpenFile("/proc/thread-self/root/proc/sys/net/ipv4/ip_local_reserved_ports", os.O_WRONLY, 0)
+		key, err := os.OpenFile("/proc/sys/net/ipv4/ip_local_reserved_ports", os.O_WRONLY, 0)
 		if err != nil {
 			t.Error(err)
 			return
