@@ -105,7 +105,8 @@ func (r Report) Draining() bool {
 }
 
 // Ready says whether the node may have traffic for all its pools. If not,
-// why is the id and status of the first required finding that is not ok.
+// why is the id and status of the first required finding that failed, else of
+// the first that is unknown.
 func (r Report) Ready() (ready bool, why string) {
 	return r.gate(func(Finding) bool { return true })
 }
@@ -136,8 +137,7 @@ func (r Report) has(id string) bool {
 	return false
 }
 
-// gate looks at the required findings that count. A skipped one never comes
-// first: what it needs stands before it.
+// gate looks at the required findings that count.
 func (r Report) gate(counts func(Finding) bool) (ready bool, why string) {
 	if len(r.Findings) == 0 {
 		return false, "nothing is known yet"
@@ -146,7 +146,12 @@ func (r Report) gate(counts func(Finding) bool) (ready bool, why string) {
 		if f.Severity != Required || f.Status == OK || !counts(f) {
 			continue
 		}
-		return false, f.ID + " " + string(f.Status)
+		if f.Status == Failed {
+			return false, f.ID + " failed"
+		}
+		if why == "" {
+			why = f.ID + " " + string(f.Status)
+		}
 	}
-	return true, ""
+	return why == "", why
 }

@@ -103,5 +103,7 @@ func JSON(w io.Writer, r Report) error {
 	if r.Findings == nil {
 		r.Findings = []Finding{}
 	}
-	return json.NewEncoder(w).Encode(r)
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false) // remedies are commands, to be read and pasted
+	return e.Encode(r)
 }

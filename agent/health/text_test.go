@@ -1,0 +1,74 @@
+package health
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func brokenNode() Report {
+	rp := required("sysctl/rp_filter/tunl0", Failed)
+	rp.Title = "Reverse path filtering lets unwrapped packets in"
+	rp.Want, rp.Got = "an effective rp_filter of 0 or 2 on tunl0", "net.ipv4.conf.tunl0.rp_filter = 1"
+	rp.Cause = "the kernel drops every unwrapped packet whose answer leaves by another interface"
+	rp.Remedy = "sysctl -w net.ipv4.conf.tunl0.rp_filter=2"
+	rp.Owned = true
+	foreign := advisory("tunnel/foreign", Failed)
+	foreign.Want, foreign.Got = "no other address on tunl0", "192.0.2.7/32"
+	foreign.Remedy = "first line\nsecond line"
+	blind := required("tunnel/up", Unknown)
+	blind.Got = "cannot list the links: permission denied"
+	return NewReport(at, []Finding{required("tunnel/device", OK), foreign, rp, blind, required("pool/http", Skipped)})
+}
+
+func TestRenderings(t *testing.T) {
+	good := NewReport(at, []Finding{required("tunnel/device", OK), advisory("tunnel/foreign", OK)})
+	unsure := NewReport(at, []Finding{required("tunnel/device", Unknown)})
+	text := func(r Report, o TextOptions) func(*bytes.Buffer) error {
+		return func(b *bytes.Buffer) error { return Text(b, r, o) }
+	}
+	for _, test := range []struct {
+		name   string
+		golden string
+		render func(*bytes.Buffer) error
+	}{
+		{"a good node is one line", "good.txt", text(good, TextOptions{})},
+		{"a good node in full", "good-verbose.txt", text(good, TextOptions{Verbose: true})},
+		{"a broken node has the required findings first", "broken.txt", text(brokenNode(), TextOptions{})},
+		{"a broken node on a terminal", "broken-colour.txt", text(brokenNode(), TextOptions{Colour: true, Verbose: true})},
+		{"a node that cannot be looked at", "unknown.txt", text(unsure, TextOptions{})},
+		{"a broken node for machines", "broken.json", func(b *bytes.Buffer) error { return JSON(b, brokenNode()) }},
+		{"no finding for machines", "empty.json", func(b *bytes.Buffer) error { return JSON(b, NewReport(at, nil)) }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var got bytes.Buffer
+			if err := test.render(&got); err != nil {
+				t.Fatal(err)
+			}
+			checkGolden(t, test.golden, got.String())
+		})
+	}
+}
+
+func checkGolden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", file, diff)
+	}
+}
