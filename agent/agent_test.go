@@ -1,0 +1,271 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+
+	"rsagent/agent/health"
+)
+
+// inNamespace runs the rest of the test in a network namespace of its own.
+// The thread is not given back, so the namespace ends with it.
+func inNamespace(t *testing.T, test func(Host)) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			t.Errorf("cannot make a network namespace (these tests need root): %v", err)
+			return
+		}
+		host, err := OpenHost()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer host.Close()
+		test(host)
+	}()
+	<-done
+}
+
+func newAgent(t *testing.T, host Host, text string, log io.Writer) *Agent {
+	t.Helper()
+	a, err := New(declared(t, text), host, zerolog.New(log), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func brief(r health.Report) []string {
+	var lines []string
+	for _, f := range r.Findings {
+		lines = append(lines, fmt.Sprintf("%s %s: %s: %s", f.Status, f.ID, f.Got, f.Cause))
+	}
+	return lines
+}
+
+const settingsOnly = `
+[tunnel]
+mode = "none"
+[sysctl]
+"net.ipv4.ip_local_port_range" = "1024 65536"
+"net.ipv4.tcp_fin_timeout" = "17"
+"net.ipv4.tcp_tw_recycle" = "1"
+`
+
+func TestSettingsAreAppliedOrTheReasonIsNamed(t *testing.T) {
+	inNamespace(t, func(host Host) {
+		var log bytes.Buffer
+		a := newAgent(t, host, settingsOnly, &log)
+		o := a.converge()
+		ports, err := host.Sysctl.Read("net/ipv4/ip_local_port_range")
+		if err != nil {
+			t.Error(err)
+		}
+		want := []string{
+			"failed sysctl/set/net.ipv4.ip_local_port_range: " + ports + ": cannot set net.ipv4.ip_local_port_range to \"1024 65536\": invalid argument; the kernel takes",
+			"ok sysctl/set/net.ipv4.tcp_fin_timeout: 17: ",
+			"failed sysctl/set/net.ipv4.tcp_tw_recycle: no such setting in this kernel: ",
+			"ok drain: in service: ",
+		}
+		got := brief(o.report)
+		for i := range want {
+			if i >= len(got) || !strings.HasPrefix(got[i], want[i]) {
+				t.Errorf("finding %d: want %q at the start, got %q", i, want[i], got)
+			}
+		}
+		if ready, why := o.report.Ready(); !ready {
+			t.Errorf("the node is not ready because of a setting: %s", why)
+		}
+		if !strings.Contains(log.String(), `"what":"net.ipv4.tcp_fin_timeout","old":"60","new":"17"`) {
+			t.Errorf("the log does not say what was changed:\n%s", &log)
+		}
+
+		log.Reset()
+		again := a.converge()
+		if len(again.steps) > 0 || log.Len() > 0 {
+			t.Errorf("a second round took steps %v and logged %q", again.steps, &log)
+		}
+		if diff := cmp.Diff(brief(o.report), brief(again.report)); diff != "" {
+			t.Errorf("second report (-first +second):\n%s", diff)
+		}
+	})
+}
+
+func TestStepsCanBeUndone(t *testing.T) {
+	inNamespace(t, func(host Host) {
+		a := newAgent(t, host, settingsOnly, io.Discard)
+		o := a.converge()
+		a.rollBack(o.steps)
+		if got, err := host.Sysctl.Read("net/ipv4/tcp_fin_timeout"); got != "60" || err != nil {
+			t.Errorf("tcp_fin_timeout is %q after the undoing (%v), want 60", got, err)
+		}
+	})
+}
+
+// A process of its own would show the same from outside; here the agent runs
+// on a real port with a real service, which comes and goes.
+func TestRunTellsTheTruthUntilItsDrainIsOver(t *testing.T) {
+	service, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer service.Close()
+	_, port, _ := net.SplitHostPort(service.Addr().String())
+	config := fmt.Sprintf(`
+[tunnel]
+mode = "none"
+[drain]
+notice = "600ms"
+timeout = "20s"
+[[pool]]
+name = "web"
+address = "127.0.0.1"
+port = %s
+probe = { type = "tcp", interval = "50ms", timeout = "50ms", rise = 2, fall = 2 }
+`, port)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := "http://" + listener.Addr().String()
+	host, err := OpenHost()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer host.Close()
+	var log syncBuffer
+	a := newAgent(t, host, config, &log)
+	signals := make(chan os.Signal, 2)
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(context.Background(), listener, signals) }()
+
+	if got := get(t, url+"/ready"); got != "200 ready\n" {
+		t.Fatalf("the first answer is %q, want ready", got)
+	}
+	service.Close()
+	await(t, url+"/ready", "503 not ready: pool/web failed\n")
+	await(t, url+"/ready/web", "503 not ready: pool/web failed\n")
+	service, err = net.Listen("tcp", "127.0.0.1:"+port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer service.Close()
+	await(t, url+"/ready", "200 ready\n")
+
+	began := time.Now()
+	signals <- syscall.SIGTERM
+	await(t, url+"/ready", "503 draining\n")
+	select {
+	case err = <-ended:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the drain does not end")
+	}
+	if took := time.Since(began); err != nil || took < 600*time.Millisecond {
+		t.Errorf("the drain took %v and ended with %v, want nil after the notice of 600ms", took, err)
+	}
+	for _, want := range []string{`"waited_notice":"6`, `"connections_left":0`, `"message":"drain ended"`} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %s:\n%s", want, log.String())
+		}
+	}
+}
+
+func TestASecondSignalEndsAtOnce(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, err := OpenHost()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer host.Close()
+	a := newAgent(t, host, "[tunnel]\nmode = \"none\"\n[drain]\nnotice = \"1h\"\n", io.Discard)
+	signals := make(chan os.Signal, 2)
+	signals <- syscall.SIGTERM
+	signals <- syscall.SIGINT
+	if err := a.Run(context.Background(), listener, signals); !errors.Is(err, ErrCutShort) {
+		t.Errorf("want %v, got %v", ErrCutShort, err)
+	}
+}
+
+func TestOneDaemonOnANode(t *testing.T) {
+	directory := t.TempDir() + "/made"
+	first, err := Lock(directory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("cannot start: another rsagent looks after this node (process %d)", os.Getpid())
+	if second, err := Lock(directory); err == nil || err.Error() != want {
+		t.Errorf("second lock: want %q, got %v and %v", want, second, err)
+	}
+	first.Close()
+	third, err := Lock(directory)
+	if err != nil {
+		t.Fatalf("the lock was given up, but: %v", err)
+	}
+	third.Close()
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+func get(t *testing.T, url string) string {
+	t.Helper()
+	answer, err := http.Get(url)
+	if err != nil {
+		return err.Error()
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%d %s", answer.StatusCode, body)
+}
+
+// await asks until the answer is as wanted, for at most 5 s.
+func await(t *testing.T, url, want string) {
+	t.Helper()
+	var got string
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if got = get(t, url); got == want {
+			return
+		}
+	}
+	t.Fatalf("%s: want %q, got %q\n%s", url, want, got, get(t, strings.Replace(url, "/ready", "/status", 1)))
+}
