@@ -26,8 +26,6 @@ const (
 	sweep = 10 * time.Second
 	// staleAfter is the age at which a report is not to be trusted.
 	staleAfter = 3 * sweep
-	// drainTick is how often a draining node counts its connections.
-	drainTick = 250 * time.Millisecond
 	// patience is how long the endpoint holds its first answer back for the
 	// first results of the probes, so that a restart is not seen as a failure.
 	patience = 2 * time.Second

@@ -27,6 +27,18 @@ func newDrain(c config.Drain, now time.Time) *drain {
 	return &drain{notice: c.Notice, timeout: c.Timeout, began: now}
 }
 
+// drainTick is the longest wait between two steps: how often connections are
+// counted, and systemd is asked for more time.
+const drainTick = 250 * time.Millisecond
+
+// wait is how long from now the next step is due.
+func (d *drain) wait(now time.Time) time.Duration {
+	if !d.noticed.IsZero() {
+		return drainTick
+	}
+	return min(drainTick, max(0, d.notice-now.Sub(d.began)))
+}
+
 // step moves the drain on. A count that failed is not an empty one: the drain
 // then goes on until its deadline.
 func (d *drain) step(now time.Time, count func() (tunnel.Connections, error)) (done bool) {

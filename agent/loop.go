@@ -18,7 +18,9 @@ func (a *Agent) loop(ctx context.Context, signals <-chan os.Signal, known chan<-
 	watchdog := newTicker(a.systemd.watchdog)
 	defer watchdog.Stop()
 	var d *drain
-	var drainTicks <-chan time.Time
+	drainStep := time.NewTimer(0)
+	defer drainStep.Stop()
+	drainStep.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -36,13 +38,12 @@ func (a *Agent) loop(ctx context.Context, signals <-chan os.Signal, known chan<-
 				return ErrCutShort
 			}
 			d = a.beginDrain(s)
-			ticker := time.NewTicker(drainTick)
-			defer ticker.Stop()
-			drainTicks = ticker.C
-		case now := <-drainTicks:
+			drainStep.Reset(d.wait(time.Now()))
+		case now := <-drainStep.C:
 			if a.drainOn(d, now) {
 				return nil
 			}
+			drainStep.Reset(d.wait(now))
 		}
 	}
 }
@@ -96,7 +97,8 @@ func (a *Agent) drainOn(d *drain, now time.Time) (done bool) {
 	if d.unknown != nil {
 		e = a.log.Warn().AnErr("uncounted", d.unknown)
 	}
-	e.Stringer("waited_notice", d.waitedForNotice()).Stringer("waited_connections", d.waitedForConnections()).
+	e.Stringer("waited_notice", d.waitedForNotice().Round(time.Millisecond)).
+		Stringer("waited_connections", d.waitedForConnections().Round(time.Millisecond)).
 		Int("connections_left", d.left.Total()).Msg("drain ended")
 	return true
 }
