@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -67,7 +68,7 @@ Exit codes of every command: 0 good, 1 the answer is no, 2 it could not be done.
   rsagent config validate /etc/rsagent/rsagent.toml`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          knownCommand,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
@@ -75,6 +76,20 @@ Exit codes of every command: 0 good, 1 the answer is no, 2 it could not be done.
 	})
 	root.AddCommand(runCommand(), checkCommand(), configCommand(), versionCommand())
 	return root
+}
+
+// knownCommand is for commands that only have others below them: what they
+// are given is a typo.
+func knownCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("unknown command %q for %q", args[0], c.CommandPath())
+	c.SuggestionsMinimumDistance = 2
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		text += "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return fmt.Errorf("%s\nSee: %s --help", text, c.CommandPath())
 }
 
 func versionCommand() *cobra.Command {
