@@ -1,0 +1,205 @@
+package network
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Answer is what came of one request.
+type Answer struct {
+	Sent  time.Time
+	Took  time.Duration
+	Node  string // who answered; empty if none did
+	Error string // why none did: "refused", "reset", "timeout" or in the kernel's words
+}
+
+// Answers are what came of a load, in the order of sending.
+type Answers []Answer
+
+// requestTimeout is after how long a client gives up. A first SYN that is lost
+// is sent again after 1 s.
+const requestTimeout = 3 * time.Second
+
+// firstPort is the first source port of a load. Each request of a site has
+// its own, so that no director takes it for an older connection.
+const firstPort = 10000
+
+var nextPort atomic.Uint32
+
+// Request opens a connection from the host to the VIP, asks for a path with
+// HTTP/1.0 and reads the answer to its end.
+func (h *Host) Request(path string) Answer {
+	a := Answer{Sent: time.Now()}
+	port := uint16(firstPort + nextPort.Add(1)%50000)
+	body, err := h.request(path, port)
+	a.Took = time.Since(a.Sent)
+	if err != nil {
+		a.Error = inAWord(err)
+		return a
+	}
+	a.Node = strings.TrimSpace(body)
+	return a
+}
+
+func (h *Host) request(path string, from uint16) (string, error) {
+	conn, err := h.Dial(VIP.String()+":80", from, requestTimeout)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(requestTimeout)); err != nil {
+		return "", err
+	}
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.0\r\nHost: %s\r\n\r\n", path, ServerName); err != nil {
+		return "", err
+	}
+	r, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return "", err
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	if err == nil && r.StatusCode != http.StatusOK {
+		err = errors.New(r.Status)
+	}
+	return string(body), err
+}
+
+func inAWord(err error) string {
+	var netErr net.Error
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "refused"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "reset"
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
+		return "timeout"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "cut off"
+	default:
+		return err.Error()
+	}
+}
+
+// Requests sends a number of requests, each after the answer to the one before.
+func (h *Host) Requests(n int) Answers {
+	var all Answers
+	for range n {
+		all = append(all, h.Request("/"))
+	}
+	return all
+}
+
+// Load is a stream of requests that goes on until it is stopped.
+type Load struct {
+	stop chan struct{}
+	over sync.WaitGroup
+
+	mu      sync.Mutex
+	answers Answers
+}
+
+// StartLoad sends so many new connections a second from the host to the VIP,
+// whether or not earlier ones have been answered.
+func (h *Host) StartLoad(perSecond int) *Load {
+	l := &Load{stop: make(chan struct{})}
+	l.over.Go(func() {
+		tick := time.NewTicker(time.Second / time.Duration(perSecond))
+		defer tick.Stop()
+		for {
+			select {
+			case <-l.stop:
+				return
+			case <-tick.C:
+				l.over.Go(func() { l.note(h.Request("/")) })
+			}
+		}
+	})
+	return l
+}
+
+func (l *Load) note(a Answer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.answers = append(l.answers, a)
+}
+
+// SoFar are the answers that have come in.
+func (l *Load) SoFar() Answers {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.answers)
+}
+
+// Stop ends the load, waits for what is under way and returns all answers.
+func (l *Load) Stop() Answers {
+	close(l.stop)
+	l.over.Wait()
+	slices.SortFunc(l.answers, func(a, b Answer) int { return a.Sent.Compare(b.Sent) })
+	return l.answers
+}
+
+// Failed are the answers that did not come.
+func (as Answers) Failed() Answers {
+	return slices.DeleteFunc(slices.Clone(as), func(a Answer) bool { return a.Error == "" })
+}
+
+// Between are the answers to requests sent from one moment to before another.
+func (as Answers) Between(from, to time.Time) Answers {
+	return slices.DeleteFunc(slices.Clone(as), func(a Answer) bool {
+		return a.Sent.Before(from) || !a.Sent.Before(to)
+	})
+}
+
+// ByNode counts the answers of each node.
+func (as Answers) ByNode() map[string]int {
+	count := make(map[string]int)
+	for _, a := range as {
+		if a.Error == "" {
+			count[a.Node]++
+		}
+	}
+	return count
+}
+
+// ByError counts the failures of each kind.
+func (as Answers) ByError() map[string]int {
+	count := make(map[string]int)
+	for _, a := range as {
+		if a.Error != "" {
+			count[a.Error]++
+		}
+	}
+	return count
+}
+
+// String sums the answers up in a line: "30 sent, 28 answered (web1 14, web2
+// 14), 2 failed (refused 2)".
+func (as Answers) String() string {
+	failed := len(as.Failed())
+	return fmt.Sprintf("%d sent, %d answered%s, %d failed%s",
+		len(as), len(as)-failed, inBrackets(as.ByNode()), failed, inBrackets(as.ByError()))
+}
+
+func inBrackets(count map[string]int) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(count)) {
+		parts = append(parts, fmt.Sprintf("%s %d", name, count[name]))
+	}
+	if parts == nil {
+		return ""
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
+}
