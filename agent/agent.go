@@ -117,6 +117,9 @@ func (a *Agent) start() error {
 	if err := refusal(a.conditions, first); err != nil {
 		return err
 	}
+	for _, key := range notEnforced(a.config) {
+		a.log.Warn().Str("key", key).Msg("this version reads the key and does not enforce it yet")
+	}
 	o := a.converge()
 	// That the kernel has no IPIP may show only when it is asked for it.
 	if err := o.errs[deviceID]; errors.Is(err, tunnel.ErrNoIPIP) {
@@ -186,6 +189,22 @@ func (a *Agent) tell(err error) {
 	if err != nil {
 		a.log.Warn().Err(err).Msg("systemd was not told")
 	}
+}
+
+// notEnforced names the keys in force that this version does nothing about.
+func notEnforced(c config.Config) []string {
+	var keys []string
+	add := func(set bool, key string) {
+		if set {
+			keys = append(keys, key)
+		}
+	}
+	ipip := c.Tunnel.Mode == config.ModeIPIP
+	add(ipip && c.Tunnel.Guard, "tunnel.guard")
+	add(ipip && c.Tunnel.ClampMSS != config.MSSClamp{}, "tunnel.clamp_mss")
+	add(ipip && c.Tunnel.OnStop == "remove", "tunnel.on_stop")
+	add(c.Health.AgentListen != "", "health.agent_listen")
+	return keys
 }
 
 func settingKeys(c config.Config) []sysctl.Key {

@@ -110,7 +110,8 @@ func (a *Agent) rollBack(steps []Step) {
 }
 
 // logTransitions logs what changed from one report to the next. Nothing is
-// said of what follows from something else, nor of what is good at the start.
+// said of what follows from something else, of what is good at the start, nor
+// of the drain, which has lines of its own.
 func (a *Agent) logTransitions(before, now health.Report) {
 	was := make(map[string]health.Status, len(before.Findings))
 	for _, f := range before.Findings {
@@ -118,7 +119,7 @@ func (a *Agent) logTransitions(before, now health.Report) {
 	}
 	for _, f := range now.Findings {
 		old, seen := was[f.ID]
-		if f.Status == old || f.Status == health.Skipped || !seen && f.Status != health.Failed {
+		if f.Status == old || f.Status == health.Skipped || f.ID == health.DrainID || !seen && f.Status != health.Failed {
 			continue
 		}
 		a.logFinding(f)
@@ -132,7 +133,6 @@ func (a *Agent) logTransitions(before, now health.Report) {
 func (a *Agent) logFinding(f health.Finding) {
 	e := a.log.Info()
 	switch {
-	case f.ID == health.DrainID:
 	case f.Status == health.Failed && (f.Severity == health.Required || a.refused[f.ID] != nil):
 		e = a.log.Error()
 	case f.Status != health.OK:

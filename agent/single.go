@@ -39,18 +39,12 @@ func Lock(directory string) (*os.File, error) {
 		f.Close()
 		return nil, fmt.Errorf("cannot lock %s: %v", path, err)
 	}
-	return f, writePID(f)
-}
-
-// writePID is for people who wonder who holds the lock.
-func writePID(f *os.File) error {
-	if err := f.Truncate(0); err != nil {
-		return fmt.Errorf("cannot write the lock: %v", err)
+	// The number tells people who holds the lock. A node whose /run is full
+	// still needs its daemon, so a failure here is let pass.
+	if f.Truncate(0) == nil {
+		fmt.Fprintln(f, os.Getpid())
 	}
-	if _, err := fmt.Fprintln(f, os.Getpid()); err != nil {
-		return fmt.Errorf("cannot write the lock: %v", err)
-	}
-	return nil
+	return f, nil
 }
 
 func holder(f *os.File) string {
