@@ -81,10 +81,13 @@ func plain(err error) (said error, ok bool) {
 	switch {
 	case isTimeout(err):
 		return err, true
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+		// A server that closes at once is seen as one of these or the other, as
+		// chance has it: the same words keep Detail from changing all the time.
+		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return errors.New("connection closed before the answer was complete"), true
 	case errors.As(err, &errno):
 		return errno, true
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("connection closed before the answer was complete"), true
 	}
 	return err, false
 }

@@ -36,14 +36,13 @@ func (t Target) tryExec(ctx context.Context) error {
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 	cmd.Stdout, cmd.Stderr = &said, &said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
 	cmd.WaitDelay = leftOpen
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("cannot run the command: %v", err)
 	}
 	awaitExit(cmd.Process.Pid)
-	// The command has ended but was not waited for, so the group's number cannot
-	// belong to anyone else yet.
+	// The command has ended, by itself or killed when ctx did, but was not waited
+	// for: the group's number cannot belong to anyone else yet.
 	unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
 	err := cmd.Wait()
 	if ctx.Err() != nil {

@@ -132,7 +132,7 @@ func TestHTTPOddServers(t *testing.T) {
 		"accepts and closes":              {func(net.Conn) {}, "connection closed before the answer was complete"},
 		"reads and closes":                {answer(""), "connection closed before the answer was complete"},
 		"closes within the header":        {answer("HTTP/1.1 200 OK\r\nServer: x\r\n"), "connection closed before the answer was complete"},
-		"resets":                          {reset, "connection reset by peer"},
+		"resets":                          {reset, "connection closed before the answer was complete"},
 		"not HTTP":                        {answer("SSH-2.0-OpenSSH_9.6\r\n"), `the answer is not good HTTP: malformed HTTP response "SSH-2.0-OpenSSH_9.6"`},
 		"a status that is no number":      {answer("HTTP/1.1 abc OK\r\n\r\n"), `the answer is not good HTTP: malformed HTTP status code "abc"`},
 		"a header that is no header":      {answer("HTTP/1.1 200 OK\r\nnonsense\r\n\r\n"), `the answer is not good HTTP: malformed MIME header: missing colon: "nonsense"`},
