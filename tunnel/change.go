@@ -32,7 +32,7 @@ func (h *Handle) CreateDevice(name string) error {
 			err = errors.New("the name is taken by a device that cannot be seen")
 		}
 	case errors.Is(err, unix.EOPNOTSUPP):
-		err = noIPIP(MissingIPIP("/"))
+		err = noIPIP(h.obstacle())
 	}
 	return cannot(err, "create %s", name)
 }
@@ -44,25 +44,41 @@ func (h *Handle) inTheWay(name string) (made bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	const reserved = "tunl0" // what the module calls the fallback; it does not load if that is taken
 	for _, l := range node.Links {
-		if l.Name == name && l.Fallback {
+		switch {
+		case l.Name != name:
+		case l.Fallback:
 			return true, nil
+		case l.Kind == "ipip":
+			return false, fmt.Errorf("the ipip device of that name does not take IPv4 from any to any (delete it): it is %s", describe(l))
+		default:
+			return false, fmt.Errorf("there is a device of that name, but of kind %s, not ipip (rename or delete it)", l.Kind)
 		}
 	}
 	for _, l := range node.Links {
-		switch {
-		case l.Name == name && l.Kind != "ipip":
-			return false, fmt.Errorf("there is a device of that name, but of kind %s, not ipip (rename or delete it)", l.Kind)
-		case l.Name == name:
-			return false, fmt.Errorf("the ipip device of that name does not take IPv4 from any to any (delete it): it is %s", describe(l))
-		case l.Fallback:
+		if l.Fallback {
 			return false, fmt.Errorf("%s is the ipip device that receives from any to any, and there can be one only (use that name, or rename it)", l.Name)
-		case l.Name == reserved && l.Kind != "ipip":
-			return false, fmt.Errorf("a device of kind %s is called %s, so the ipip module cannot make its own (rename or delete it)", l.Kind, reserved)
 		}
 	}
 	return false, nil
+}
+
+// obstacle is what keeps the kernel that this handle talks to from having ipip.
+func (h *Handle) obstacle() Obstacle {
+	o := MissingIPIP("/")
+	if o.Certain {
+		return o
+	}
+	// The module does not load where it cannot make its fallback, and modprobe
+	// says nothing of it.
+	if taken, err := h.find("tunl0"); err == nil {
+		return Obstacle{
+			Cause:   fmt.Sprintf("a device of kind %s is called tunl0, so the module cannot make its own", linkOf(taken).Kind),
+			Remedy:  "rename or delete it",
+			Certain: true,
+		}
+	}
+	return o
 }
 
 // describe says how an ipip device differs from one that is any to any.

@@ -25,7 +25,7 @@ type Obstacle struct {
 
 func noIPIP(o Obstacle) error {
 	if o.Cause == "" {
-		return fmt.Errorf("%w and did not load it; nothing here says why (see the kernel's log)", ErrNoIPIP)
+		return fmt.Errorf("%w and did not load it, and nothing here says why (see the kernel's log; a device called tunl0 in any network namespace keeps the module out, too)", ErrNoIPIP)
 	}
 	if !o.Certain {
 		return fmt.Errorf("%w; perhaps %s (%s)", ErrNoIPIP, o.Cause, o.Remedy)
@@ -77,11 +77,18 @@ func (s system) missing(name string) bool {
 	return errors.Is(err, os.ErrNotExist)
 }
 
-func (s system) hasIPIP() bool {
+func (s system) loaded(module string) bool {
 	for line := range strings.Lines(s.read("proc/modules")) {
-		if strings.HasPrefix(line, "ipip ") {
+		if strings.HasPrefix(line, module+" ") {
 			return true
 		}
+	}
+	return false
+}
+
+func (s system) hasIPIP() bool {
+	if s.loaded("ipip") {
+		return true
 	}
 	for line := range strings.Lines(s.read(path.Join(s.modules, "modules.builtin"))) {
 		if moduleName(strings.TrimSpace(line)) == "ipip" {

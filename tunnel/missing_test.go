@@ -115,11 +115,12 @@ func TestMissingIPIPNamesTheCause(t *testing.T) {
 			Remedy:  "remove the line",
 			Certain: true,
 		}},
-		{"hardening forbids what it needs, over two lines", map[string]string{"usr/lib/modprobe.d/cis.conf": "install ip-tunnel \\\n  /usr/bin/true\n"}, Obstacle{
-			Cause:   "modprobe runs a command instead of loading it: install ip-tunnel /usr/bin/true in /usr/lib/modprobe.d/cis.conf",
+		{"hardening forbids what it needs, over two lines", map[string]string{"usr/lib/modprobe.d/cis.conf": "install tunnel4 \\\n  /usr/bin/true\n"}, Obstacle{
+			Cause:   "modprobe runs a command instead of loading it: install tunnel4 /usr/bin/true in /usr/lib/modprobe.d/cis.conf",
 			Remedy:  "remove the line",
 			Certain: true,
 		}},
+		{"hardening forbids what it needs and has already", map[string]string{"etc/modprobe.d/cis.conf": "install ip-tunnel /bin/false\n"}, Obstacle{}},
 		{"some command is run for it", map[string]string{"run/modprobe.d/x.conf": "install ipip /usr/local/bin/ask\n"}, Obstacle{
 			Cause:  "modprobe runs a command instead of loading it: install ipip /usr/local/bin/ask in /run/modprobe.d/x.conf",
 			Remedy: "remove the line",
@@ -191,7 +192,7 @@ func TestTheErrorForNoIPIPSaysHowSureItIs(t *testing.T) {
 	}{
 		{"certain", Obstacle{Cause: "it is locked", Remedy: "reboot", Certain: true}, "the kernel has no ipip: it is locked (reboot)"},
 		{"likely", Obstacle{Cause: "it is locked", Remedy: "reboot"}, "the kernel has no ipip; perhaps it is locked (reboot)"},
-		{"unknown", Obstacle{}, "the kernel has no ipip and did not load it; nothing here says why (see the kernel's log)"},
+		{"unknown", Obstacle{}, "the kernel has no ipip and did not load it, and nothing here says why (see the kernel's log; a device called tunl0 in any network namespace keeps the module out, too)"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

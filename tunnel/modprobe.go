@@ -15,7 +15,9 @@ import (
 func (s system) modprobeConfig() Obstacle {
 	names := []string{"ipip"}
 	for _, file := range s.moduleWithNeeds() {
-		names = append(names, moduleName(file))
+		if name := moduleName(file); !s.loaded(name) {
+			names = append(names, name)
+		}
 	}
 	files := s.modprobeFiles()
 	for _, base := range slices.Sorted(maps.Keys(files)) {
@@ -55,8 +57,8 @@ func (s system) modprobeFiles() map[string]string {
 	return files
 }
 
-// modprobeLine judges one line of modprobe.d. names is ipip and the modules it
-// needs.
+// modprobeLine judges one line of modprobe.d. names is ipip and what modprobe
+// would load for it.
 func modprobeLine(line string, names []string) Obstacle {
 	words := strings.Fields(line)
 	if len(words) < 2 {

@@ -25,7 +25,12 @@ func enterNamespace(t *testing.T) {
 // on a goroutine of its own, and returns a channel that closes when f ends.
 func inSameNamespace(t *testing.T) func(f func()) <-chan struct{} {
 	t.Helper()
-	ns, err := os.Open("/proc/thread-self/ns/net")
+	return inNamespaceOf(t, "/proc/thread-self/ns/net")
+}
+
+func inNamespaceOf(t *testing.T, path string) func(f func()) <-chan struct{} {
+	t.Helper()
+	ns, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
