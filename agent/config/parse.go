@@ -172,7 +172,7 @@ func deviceName(name string) bool {
 		!slices.Contains([]string{".", "..", "all", "default", "lo"}, name)
 }
 
-// The smallest segment that every host must take (RFC 9293, 3.7.1), and the
+// What a host assumes when no MSS is announced (RFC 9293, 3.7.1), and the
 // largest that fits an IPv4 packet.
 const minMSS, maxMSS = 536, 65495
 

@@ -266,6 +266,28 @@ func TestTheTreeTakesWhatTOMLTakes(t *testing.T) {
 	})
 }
 
+// Every file of three lines like these, so that no combination is left to luck.
+func TestTheTreeTakesWhatTOMLTakesInThreeLines(t *testing.T) {
+	var lines []string
+	for _, name := range []string{"a", "b", "a.b", "a.b.c", "b.a"} {
+		lines = append(lines, "["+name+"]\n", "[["+name+"]]\n", name+" = 1\n", name+" = {}\n")
+	}
+	for _, first := range lines {
+		for _, second := range lines {
+			for _, third := range lines {
+				text := []byte(first + second + third)
+				var any map[string]any
+				want := toml.Unmarshal(text, &any)
+				ps := newProblems("f.toml", text)
+				plant(text, ps)
+				if got := ps.err(); (got == nil) != (want == nil) {
+					t.Errorf("got %v, but go-toml says %v, of\n%s", got, want, text)
+				}
+			}
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	for _, pattern := range []string{"testdata/good/*.toml", "testdata/bad/*.toml", "example.toml"} {
 		files, _ := filepath.Glob(pattern)

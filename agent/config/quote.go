@@ -20,6 +20,8 @@ func quote(s string) string {
 			b.WriteString(`\n`)
 		case r == '\t':
 			b.WriteString(`\t`)
+		case !unicode.IsPrint(r) && r <= 0xFFFF:
+			fmt.Fprintf(&b, `\u%04X`, r)
 		case !unicode.IsPrint(r):
 			fmt.Fprintf(&b, `\U%08X`, r)
 		default:

@@ -143,7 +143,7 @@ func (s section) words(key, expected string) []word {
 	var all []word
 	for _, item := range e.value.items {
 		if item.kind != textKind {
-			s.note(item.at, s.full(key), withKind(item), expected)
+			s.note(item.at, s.full(key), withKind(item)+" in the list", expected)
 			continue
 		}
 		all = append(all, word{item.text, s.full(key), item.at})
