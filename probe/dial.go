@@ -21,8 +21,8 @@ func (t Target) tryTCP(ctx context.Context) error {
 	return nil
 }
 
-// dial connects to the service. The connection lives no longer than ctx: its
-// deadline is set, and it is cut when ctx is cancelled.
+// dial connects to the service. What waits on the connection ends when ctx does,
+// as if a deadline had passed.
 func (t Target) dial(ctx context.Context) (*boundConn, error) {
 	if !t.Addr.IsValid() || t.Addr.Port() == 0 {
 		return nil, errors.New("cannot probe: no address and port to ask")
@@ -34,9 +34,6 @@ func (t Target) dial(ctx context.Context) (*boundConn, error) {
 	conn, err := dialer.DialContext(ctx, "tcp", t.Addr.String())
 	if err != nil {
 		return nil, t.dialError(err)
-	}
-	if deadline, ok := ctx.Deadline(); ok {
-		conn.SetDeadline(deadline)
 	}
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	return &boundConn{Conn: conn, stop: stop}, nil
