@@ -2,7 +2,6 @@ package machine
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -33,7 +33,7 @@ const (
 // machine that does not report one is an error with the end of its console; the
 // whole console is then in p.Out. Nothing of a boot stays behind otherwise.
 func (i Image) Run(ctx context.Context, accel Accel, p Program) (int, error) {
-	mark := "lab-" + rand.Text()
+	mark := newMark()
 	disks, err := newDisks(p, mark)
 	if err != nil {
 		return 0, err
@@ -50,7 +50,7 @@ func (i Image) Run(ctx context.Context, accel Accel, p Program) (int, error) {
 		b.keepConsole()
 	}
 	if err != nil {
-		return 0, fmt.Errorf("%w\n%s", err, lastLines(b.console.String(), 25))
+		return 0, fmt.Errorf("%w\n%s", err, consoleEnd(b.console.String()))
 	}
 	return status, nil
 }
@@ -132,7 +132,9 @@ func (b *boot) follow(readers []*os.File, reports []report, errs []error) {
 		streams.Go(func() { reports[n+1], errs[n+1] = copyMarked(w, readers[n+1], b.mark, begun) })
 	}
 	streams.Wait()
-	b.stop(nil)
+	if !errors.Is(errors.Join(errs...), io.ErrUnexpectedEOF) {
+		b.stop(nil) // else qemu has ended by itself
+	}
 	console.Wait()
 	closeAll(readers)
 }
@@ -151,6 +153,15 @@ func (b *boot) verdict(ctx context.Context, waitErr error, said report, err erro
 	default:
 		return 0, fmt.Errorf("cannot tell how the program ended: the machine stopped before it did (qemu: %v)", waitErr)
 	}
+}
+
+// consoleEnd returns what a person needs of a console to see how it ended: from
+// the kernel's panic on, if there is one.
+func consoleEnd(console string) string {
+	if i := strings.LastIndex(console, "Kernel panic"); i >= 0 {
+		return lastLines(console[i:], 60)
+	}
+	return lastLines(console, 25)
 }
 
 // keepConsole leaves the console beside the program's results.

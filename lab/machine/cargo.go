@@ -139,7 +139,7 @@ func job(p Program, mark string) string {
 		name, value, _ := strings.Cut(variable, "=")
 		fmt.Fprintf(&b, "export %s=%s\n", name, quote(value))
 	}
-	fmt.Fprintf(&b, "lab_mark=%s\n", mark)
+	fmt.Fprintf(&b, "lab_mark=%s\n", quote(mark))
 	if p.merged() {
 		b.WriteString("lab_merged=yes\n")
 	}

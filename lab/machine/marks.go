@@ -2,6 +2,7 @@ package machine
 
 import (
 	"bytes"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"strings"
@@ -10,6 +11,10 @@ import (
 // The guest frames each of its streams with lines of its own: a begin mark when
 // the program starts, and at the end one that carries the exit status. What
 // came before an end mark is complete, however the machine ends afterwards.
+
+// newMark returns what the lines of one boot start with. The first byte is not
+// one that programs print, so that hardly any output waits to be told apart.
+func newMark() string { return "\x1elab-" + rand.Text() }
 
 // report is what an end mark says.
 type report struct {
@@ -45,6 +50,9 @@ func copyMarked(w io.Writer, r io.Reader, mark string, begun func()) (report, er
 			return parseReport(said)
 		}
 		if err == io.EOF {
+			if !bytes.HasPrefix(held, []byte(mark)) {
+				w.Write(held)
+			}
 			return report{}, io.ErrUnexpectedEOF
 		}
 		if err != nil {

@@ -1,0 +1,99 @@
+package machine
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const busybox = "/bin/busybox" // static, so it runs in the machine too
+
+// bootScript runs a shell script in a machine and returns what came of it.
+func bootScript(t *testing.T, p Program, script string) (stdout, stderr string, status int, err error) {
+	t.Helper()
+	ctx := context.Background()
+	image, err := Prepare(ctx, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	accel, err := ChooseAccel(ctx, image, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	p.Args = []string{busybox, "sh", "-c", script}
+	if p.Stdout, p.Stderr = &out, &errs; p.Out == "" {
+		p.Out = filepath.Join(t.TempDir(), "out")
+	}
+	status, err = image.Run(ctx, accel, p)
+	return out.String(), errs.String(), status, err
+}
+
+func TestMachineRunsAProgram(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "testdata/greeting"), "hello\n", 0o644)
+	write(t, filepath.Join(dir, "tool"), "#!/bin/sh\necho tool\n", 0o755)
+	p := Program{
+		Dir: dir, Files: []string{filepath.Join(dir, "tool")}, Out: filepath.Join(dir, "out"),
+		Env: []string{"LAB_X=it's here"}, Timeout: time.Minute,
+	}
+	stdout, stderr, status, err := bootScript(t, p, `
+		cat testdata/greeting; tool; echo "$LAB_X"; id -u
+		ls /sys/class/net; /sbin/modprobe ipip; /sbin/modprobe ip_vs; ls /sys/class/net
+		echo oops >&2
+		head -c 300000 /dev/zero | tr '\0' x
+		mkdir "$LAB_OUT/d"; echo result >"$LAB_OUT/d/file"
+		sleep 1000 & exit 3`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status != 3 {
+		t.Errorf("status %d, want 3", status)
+	}
+	want := "hello\ntool\nit's here\n0\nlo\nlo\ntunl0\n" + strings.Repeat("x", 300000)
+	if diff := cmp.Diff(want, stdout); diff != "" {
+		t.Errorf("standard output (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff("oops\n", stderr); diff != "" {
+		t.Errorf("standard error (-want +got):\n%s", diff)
+	}
+	got := tree(t, p.Out)
+	if !strings.Contains(got["console.log"], " ") {
+		t.Error("the console of a program that failed is not kept")
+	}
+	if diff := cmp.Diff("-rw-r--r-- result\n", got["d/file"]); diff != "" {
+		t.Errorf("result (-want +got):\n%s", diff)
+	}
+}
+
+func TestMachineUnderSystemdThatHangs(t *testing.T) {
+	stdout, _, _, err := bootScript(t, Program{Systemd: true, Timeout: 6 * time.Second},
+		"systemctl is-system-running --wait; systemctl is-active nginx apache2 haproxy keepalived ldirectord; sleep 1000")
+	if want := "cannot wait for the program any longer: it ran for 6s"; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("error %v, want %q", err, want)
+	}
+	if diff := cmp.Diff("running\n"+strings.Repeat("inactive\n", 5), stdout); diff != "" {
+		t.Errorf("standard output (-want +got):\n%s", diff)
+	}
+}
+
+func TestMachineThatPanics(t *testing.T) {
+	stdout, _, status, err := bootScript(t, Program{Timeout: time.Minute}, "echo last words; echo c >/proc/sysrq-trigger; sleep 1000")
+	if err == nil {
+		t.Fatalf("status %d and no error", status)
+	}
+	for _, want := range []string{"cannot tell how the program ended", "Kernel panic"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q in it", err, want)
+		}
+	}
+	if diff := cmp.Diff("last words\n", stdout); diff != "" {
+		t.Errorf("standard output (-want +got):\n%s", diff)
+	}
+}
