@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,37 +17,48 @@ import (
 // addresses, routes and network settings by netlink, and every write to a
 // setting, also of the same value, by inotify.
 type Writes struct {
-	netlink, inotify *os.File
+	netlink, inotify int
+	stop             *os.File
+	stopped          *os.File
 	held             []*os.File
 	byWatch          map[int]string
-	over             sync.WaitGroup
-
-	mu   sync.Mutex
-	seen []string
+	each             func(what string)
+	done             chan struct{}
+	seen             []string
+	err              error
 }
 
-// WatchWrites begins to record, before it returns. Settings are paths or
-// patterns below /proc/sys.
+// WatchWrites begins to record, before it returns. Settings are patterns of
+// paths below /proc/sys.
 func (h *Host) WatchWrites(settings ...string) (*Writes, error) {
-	w := &Writes{byWatch: make(map[int]string)}
+	return h.OnWrites(func(string) {}, settings...)
+}
+
+// OnWrites is WatchWrites that calls each at every change. It runs at the
+// highest priority: who shares CPU 0 with nothing else gets no further until
+// each returns.
+func (h *Host) OnWrites(each func(what string), settings ...string) (*Writes, error) {
+	w := &Writes{netlink: -1, inotify: -1, byWatch: make(map[int]string), each: each, done: make(chan struct{})}
 	err := h.Do(func() error {
-		return errors.Join(w.subscribe(), w.watch(settings))
+		var err error
+		w.stopped, w.stop, err = os.Pipe()
+		return errors.Join(err, w.subscribe(), w.watch(settings))
 	})
 	if err != nil {
 		w.close()
 		return nil, fmt.Errorf("cannot watch what is written on %s: %v", h.Name, err)
 	}
-	w.over.Go(func() { follow(w.netlink, w.notes) })
-	w.over.Go(func() { follow(w.inotify, w.writes) })
+	started := make(chan struct{})
+	go w.record(started)
+	<-started
 	return w, nil
 }
 
-func (w *Writes) subscribe() error {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+func (w *Writes) subscribe() (err error) {
+	w.netlink, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
 		return err
 	}
-	w.netlink = os.NewFile(uintptr(fd), "netlink")
 	address := &unix.SockaddrNetlink{Family: unix.AF_NETLINK}
 	for _, group := range []int{
 		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE,
@@ -55,17 +66,16 @@ func (w *Writes) subscribe() error {
 	} {
 		address.Groups |= 1 << (group - 1)
 	}
-	return unix.Bind(fd, address)
+	return unix.Bind(w.netlink, address)
 }
 
 // watch holds each file open: the kernel drops the watch of a file of
 // /proc/sys when it forgets the name, which it does not while it is open.
-func (w *Writes) watch(patterns []string) error {
-	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+func (w *Writes) watch(patterns []string) (err error) {
+	w.inotify, err = unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		return err
 	}
-	w.inotify = os.NewFile(uintptr(fd), "inotify")
 	for _, pattern := range patterns {
 		files, err := filepath.Glob("/proc/sys/" + pattern)
 		if err != nil || len(files) == 0 {
@@ -77,7 +87,7 @@ func (w *Writes) watch(patterns []string) error {
 				return err
 			}
 			w.held = append(w.held, held)
-			id, err := unix.InotifyAddWatch(fd, file, unix.IN_MODIFY)
+			id, err := unix.InotifyAddWatch(w.inotify, file, unix.IN_MODIFY)
 			if err != nil {
 				return fmt.Errorf("cannot watch %s: %v", file, err)
 			}
@@ -87,15 +97,53 @@ func (w *Writes) watch(patterns []string) error {
 	return nil
 }
 
-// follow hands each message of a descriptor on until a deadline ends it.
-func follow(f *os.File, note func([]byte)) {
+// record waits in the kernel itself, not in Go's poller, so that the thread
+// that is woken is this one.
+func (w *Writes) record(started chan<- struct{}) {
+	defer close(w.done)
+	runtime.LockOSThread() // for good: nothing else shall run at its priority
+	w.err = first()
+	close(started)
+	fds := []unix.PollFd{
+		{Fd: int32(w.netlink), Events: unix.POLLIN},
+		{Fd: int32(w.inotify), Events: unix.POLLIN},
+		{Fd: int32(w.stopped.Fd()), Events: unix.POLLIN},
+	}
 	buffer := make([]byte, 64<<10)
-	for {
-		n, err := f.Read(buffer)
-		if err != nil {
+	for fds[2].Revents == 0 {
+		_, err := unix.Poll(fds, -1)
+		if err != nil && err != unix.EINTR {
+			w.err = errors.Join(w.err, err)
 			return
 		}
-		note(buffer[:n])
+		w.drain(w.netlink, buffer, w.notes)
+		w.drain(w.inotify, buffer, w.writes)
+	}
+}
+
+// first puts the calling thread before all others of the CPU it is on, and
+// keeps it on CPU 0.
+func first() error {
+	var cpu0 unix.CPUSet
+	cpu0.Set(0)
+	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}
+	return errors.Join(unix.SchedSetaffinity(0, &cpu0), unix.SchedSetAttr(0, attr, 0))
+}
+
+// drain reads all there is.
+func (w *Writes) drain(fd int, buffer []byte, note func([]byte)) {
+	for {
+		n, err := unix.Read(fd, buffer)
+		switch {
+		case err == unix.EAGAIN:
+			return
+		case err == unix.EINTR:
+		case err != nil:
+			w.err = errors.Join(w.err, err)
+			return
+		default:
+			note(buffer[:n])
+		}
 	}
 }
 
@@ -103,8 +151,7 @@ func follow(f *os.File, note func([]byte)) {
 func (w *Writes) notes(data []byte) {
 	for len(data) >= unix.NLMSG_HDRLEN {
 		length := int(binary.NativeEndian.Uint32(data))
-		kind := binary.NativeEndian.Uint16(data[4:])
-		w.note(netlinkName(kind))
+		w.note(netlinkName(binary.NativeEndian.Uint16(data[4:])))
 		if length < unix.NLMSG_HDRLEN || length > len(data) {
 			return
 		}
@@ -130,36 +177,39 @@ func netlinkName(kind uint16) string {
 func (w *Writes) writes(data []byte) {
 	for len(data) >= unix.SizeofInotifyEvent {
 		id := int(int32(binary.NativeEndian.Uint32(data)))
-		mask := binary.NativeEndian.Uint32(data[4:])
-		name := int(binary.NativeEndian.Uint32(data[12:]))
-		if mask&unix.IN_MODIFY != 0 {
+		if mask := binary.NativeEndian.Uint32(data[4:]); mask&unix.IN_MODIFY != 0 {
 			w.note("write " + w.byWatch[id])
-		} else {
-			w.note(fmt.Sprintf("inotify %#x %s", mask, w.byWatch[id]))
 		}
+		name := int(binary.NativeEndian.Uint32(data[12:]))
 		data = data[min(len(data), unix.SizeofInotifyEvent+name):]
 	}
 }
 
 func (w *Writes) note(what string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.seen = append(w.seen, what)
+	w.each(what)
 }
 
 // Stop ends the recording and returns what was seen: "write
 // net/ipv4/conf/all/arp_ignore" or "address new".
-func (w *Writes) Stop() []string {
-	past := time.Now().Add(50 * time.Millisecond)
-	_ = w.netlink.SetReadDeadline(past)
-	_ = w.inotify.SetReadDeadline(past)
-	w.over.Wait()
+func (w *Writes) Stop() ([]string, error) {
+	time.Sleep(50 * time.Millisecond) // for what is under way
+	w.stop.Close()
+	<-w.done
 	w.close()
-	return w.seen
+	if w.err != nil {
+		return nil, fmt.Errorf("cannot trust what was seen of writes: %v", w.err)
+	}
+	return w.seen, nil
 }
 
 func (w *Writes) close() {
-	for _, f := range append(w.held, w.netlink, w.inotify) {
+	for _, fd := range []int{w.netlink, w.inotify} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+	for _, f := range append(w.held, w.stop, w.stopped) {
 		if f != nil {
 			f.Close()
 		}

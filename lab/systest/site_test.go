@@ -93,6 +93,9 @@ func allAnswered(t *testing.T, answers network.Answers, nodes ...string) {
 	}
 }
 
+// patience is how long a program that has nothing to wait for may take.
+const patience = 20 * time.Second
+
 // ends stops a process with SIGTERM and wants it to exit with 0.
 func ends(t *testing.T, p *network.Process) {
 	t.Helper()

@@ -1,0 +1,107 @@
+package systest
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"rsagent/lab/network"
+)
+
+// everySetting is what rsagent may write by itself.
+var everySetting = []string{
+	"net/ipv4/conf/*/arp_ignore", "net/ipv4/conf/*/arp_announce", "net/ipv4/conf/*/rp_filter",
+	"net/ipv4/tcp_fin_timeout",
+}
+
+func TestASecondStartChangesNothing(t *testing.T) {
+	site := newSite(t)
+	_, err := site.Web1.StartNginx()
+	ok(t, err)
+	config := site.AgentConfig("[sysctl]\n\"net.ipv4.tcp_fin_timeout\" = \"17\"\n", network.HTTPPool)
+	start := func() []string {
+		writes, err := site.Web1.WatchWrites(everySetting...)
+		ok(t, err)
+		agent := startAgent(t, site.Web1, config)
+		time.Sleep(time.Second)
+		dies(t, agent)
+		seen, err := writes.Stop()
+		ok(t, err)
+		return seen
+	}
+	first := start()
+	for _, want := range []string{
+		"write net/ipv4/conf/all/arp_ignore", "write net/ipv4/conf/all/arp_announce",
+		"write net/ipv4/tcp_fin_timeout", "link new", "address new",
+	} {
+		if !slices.Contains(first, want) {
+			t.Errorf("nothing was seen of %q at the first start, only %q", want, first)
+		}
+	}
+	if diff := cmp.Diff([]string(nil), start()); diff != "" {
+		t.Errorf("changed by the second start (-want +got):\n%s", diff)
+	}
+}
+
+func TestANodeSetUpByHandIsTakenOver(t *testing.T) {
+	site := newService(t)
+	for _, node := range site.Nodes() {
+		ok(t, setUpByHand(node))
+	}
+	load := site.Client.StartLoad(perSecond)
+	startAgents(t, site, site.AgentConfig(network.HTTPPool))
+	time.Sleep(time.Second)
+	allAnswered(t, load.Stop(), "web1", "web2")
+}
+
+func TestANodeServesWhereReversePathFilteringIsStrict(t *testing.T) {
+	site := newService(t)
+	ok(t, site.Web1.SetSysctl("net/ipv4/conf/all/rp_filter", "1"))
+	ok(t, site.Web1.SetSysctl("net/ipv4/conf/default/rp_filter", "1"))
+	startAgents(t, site, site.AgentConfig(network.HTTPPool))
+	allAnswered(t, site.Client.Requests(20), "web1", "web2")
+	if all, err := site.Web1.Sysctl("net/ipv4/conf/all/rp_filter"); err != nil || all != "1" {
+		t.Errorf("conf/all/rp_filter is %s, %v: it is not rsagent's to change", all, err)
+	}
+}
+
+func TestWhatGoesWrongOnANodeIsMended(t *testing.T) {
+	site := newService(t)
+	startAgents(t, site, site.AgentConfig(network.HTTPPool))
+	const now, sweep = 3 * time.Second, 12 * time.Second
+	breaks := []struct {
+		name   string
+		how    func() error
+		within time.Duration
+	}{
+		{"tunl0 is set down", func() error { return site.Web1.IP("link set tunl0 down") }, now},
+		{"the VIP is deleted", func() error { return site.Web1.IP(fmt.Sprintf("addr del %s/32 dev tunl0", network.VIP)) }, now},
+		{"reverse path filtering comes back", func() error { return site.Web1.SetSysctl("net/ipv4/conf/tunl0/rp_filter", "1") }, now},
+		{"ARP is let out", func() error { return site.Web1.SetSysctl("net/ipv4/conf/all/arp_ignore", "0") }, sweep},
+		{"the device goes", func() error { return network.UnloadIPIP() }, now},
+	}
+	for _, b := range breaks {
+		t.Run(b.name, func(t *testing.T) {
+			whole := stateWithFilter(t, site.Web1)
+			ok(t, b.how())
+			broken := time.Now()
+			for got := ""; got != whole; time.Sleep(10 * time.Millisecond) {
+				if got = stateWithFilter(t, site.Web1); got != whole && time.Since(broken) > b.within {
+					t.Fatalf("after %v the node is still in the state %q, want %q", b.within, got, whole)
+				}
+			}
+			t.Logf("mended within %v", time.Since(broken))
+			allAnswered(t, site.Client.Requests(10), "web1", "web2")
+		})
+	}
+}
+
+// stateWithFilter is stateOf and whether reverse path filtering is strict.
+func stateWithFilter(t *testing.T, node *network.Host) string {
+	t.Helper()
+	value, err := node.Sysctl("net/ipv4/conf/tunl0/rp_filter")
+	return fmt.Sprintf("%s, strict %t, %v", stateOf(t, node), value == "1", err)
+}

@@ -1,0 +1,37 @@
+package systest
+
+import (
+	"encoding/json"
+	"os/exec"
+	"testing"
+
+	"rsagent/lab/network"
+)
+
+// finding is one of those in the JSON of `rsagent check`.
+type finding struct {
+	ID, Severity, Status     string
+	Want, Got, Cause, Remedy string
+}
+
+// check asks rsagent what it finds on the node, with the configuration that it
+// was started with there last.
+func check(t *testing.T, node *network.Host) map[string]finding {
+	t.Helper()
+	p, err := node.Start(exec.Command("rsagent", "check", "--json", "--config", node.Dir+"/rsagent.toml"))
+	ok(t, err)
+	status, err := p.Wait(patience)
+	ok(t, err)
+	if status == 2 {
+		t.Fatalf("check could not be done: %s", p.Log())
+	}
+	var report struct{ Findings []finding }
+	if err := json.Unmarshal([]byte(p.Log()), &report); err != nil {
+		t.Fatalf("check --json is no JSON: %v: %s", err, p.Log())
+	}
+	byID := make(map[string]finding)
+	for _, f := range report.Findings {
+		byID[f.ID] = f
+	}
+	return byID
+}
