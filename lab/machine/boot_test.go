@@ -12,8 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-const busybox = "/bin/busybox" // static, so it runs in the machine too
-
 // bootScript runs a shell script in a machine and returns what came of it.
 func bootScript(t *testing.T, p Program, script string) (stdout, stderr string, status int, err error) {
 	t.Helper()
@@ -27,7 +25,9 @@ func bootScript(t *testing.T, p Program, script string) (stdout, stderr string, 
 		t.Fatal(err)
 	}
 	var out, errs bytes.Buffer
-	p.Args = []string{busybox, "sh", "-c", script}
+	program := filepath.Join(t.TempDir(), "program")
+	write(t, program, "#!/bin/sh\n"+script+"\n", 0o755)
+	p.Args = []string{program}
 	if p.Stdout, p.Stderr = &out, &errs; p.Out == "" {
 		p.Out = filepath.Join(t.TempDir(), "out")
 	}
@@ -45,7 +45,7 @@ func TestMachineRunsAProgram(t *testing.T) {
 	}
 	stdout, stderr, status, err := bootScript(t, p, `
 		cat testdata/greeting; tool; echo "$LAB_X"; id -u
-		ls /sys/class/net; /sbin/modprobe ipip; /sbin/modprobe ip_vs; ls /sys/class/net
+		ls /sys/class/net; modprobe ipip; modprobe ip_vs; ls /sys/class/net
 		echo oops >&2
 		head -c 300000 /dev/zero | tr '\0' x
 		mkdir "$LAB_OUT/d"; echo result >"$LAB_OUT/d/file"

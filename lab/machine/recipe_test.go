@@ -1,7 +1,6 @@
 package machine
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -60,28 +59,6 @@ kernel/virtio-blk.ko: kernel/virtio_ring.ko kernel/virtio.ko
 	_, err = moduleOrder(dir, []string{"floppy"})
 	if want := "cannot boot this kernel: it has no module floppy"; err == nil || err.Error() != want {
 		t.Errorf("error %v, want %q", err, want)
-	}
-}
-
-// cpio, which wrote such archives first, must read ours.
-func TestCpioReadsTheInitrd(t *testing.T) {
-	var archive bytes.Buffer
-	w := &cpioWriter{w: &archive}
-	w.add("bin", cpioDir|0o755, nil)
-	w.add("bin/odd", cpioFile|0o755, []byte("12345"))
-	w.add("even", cpioFile|0o644, []byte("1234"))
-	if err := w.close(); err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	unpack := exec.Command("cpio", "--extract", "--quiet")
-	unpack.Dir, unpack.Stdin = dir, &archive
-	if out, err := unpack.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	want := map[string]string{"bin/odd": "-rwxr-xr-x 12345", "even": "-rw-r--r-- 1234"}
-	if diff := cmp.Diff(want, tree(t, dir)); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
