@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -95,5 +96,50 @@ func TestMachineThatPanics(t *testing.T) {
 	}
 	if diff := cmp.Diff("last words\n", stdout); diff != "" {
 		t.Errorf("standard output (-want +got):\n%s", diff)
+	}
+}
+
+// The machine's kernel has what it takes to run programs without a machine, so
+// inside it stands for such a host.
+func TestHostRunsAProgram(t *testing.T) {
+	lab := filepath.Join(t.TempDir(), "lab")
+	build := exec.Command("go", "build", "-o", lab, "rsagent/lab")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "testdata/nested"), `#!/bin/sh
+		cat testdata/greeting; rsagent; echo "$1 $LAB_X"
+		ip link add dummy9 type dummy; ls /sys/class/net; ls /run; hostname inside
+		echo result >"$LAB_OUT/file"; sleep 1000 & exit 3
+	`, 0o755)
+	write(t, filepath.Join(dir, "testdata/greeting"), "hello\n", 0o644)
+	write(t, filepath.Join(dir, "rsagent"), "#!/bin/sh\necho agent\n", 0o755)
+	p := Program{Dir: dir, Files: []string{lab, filepath.Join(dir, "rsagent")}, Out: filepath.Join(dir, "out"), Timeout: time.Minute}
+	stdout, stderr, status, err := bootScript(t, p, `
+		export LAB_X=x
+		lab exec --with /lab/bin/rsagent testdata/nested a; echo "status $?"
+		pidof sleep; ls /sys/class/net; hostname; ls -d /tmp/rsagent-lab-*
+		lab exec --timeout 1s /bin/sleep 1000; echo "status $?"
+		lab exec testdata/absent; echo "status $?"
+		PATH=/lab/bin:/bin LAB_VM=never lab exec /bin/true; echo "status $?"`)
+	if err != nil || status != 0 {
+		t.Fatal(status, err)
+	}
+	want := "hello\nagent\na x\ndummy9\nlo\nlock\nstatus 3\nlo\nlab\nstatus 125\nstatus 127\nstatus 125\n"
+	if diff := cmp.Diff(want, stdout); diff != "" {
+		t.Errorf("standard output (-want +got):\n%s", diff)
+	}
+	for _, want := range []string{
+		"lab: cannot wait for the program any longer: it ran for 1s\n",
+		"lab: cannot run on this host: it has no kernel module ipip",
+	} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("standard error %q has no %q", stderr, want)
+		}
+	}
+	if diff := cmp.Diff("-rw-r--r-- result\n", tree(t, p.Out)["file"]); diff != "" {
+		t.Errorf("result (-want +got):\n%s", diff)
 	}
 }

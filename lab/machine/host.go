@@ -28,7 +28,7 @@ func HostLacks(ctx context.Context) error {
 		}
 	}
 	for _, program := range []string{
-		"ip", "nft", "ipvsadm", "keepalived", "ldirectord", "haproxy", "apache2", "nginx",
+		"modprobe", "ip", "nft", "ipvsadm", "keepalived", "ldirectord", "haproxy", "apache2", "nginx",
 		"curl", "tcpdump", "arping", "ethtool", "conntrack", "openssl", "python3",
 	} {
 		if _, err := exec.LookPath(program); err != nil {
