@@ -1,0 +1,95 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"rsagent/lab/network"
+)
+
+// damages are what is done to web1, all of it by mistake and unseen by any
+// director.
+func damages() []damage {
+	return []damage{
+		{"ip link set tunl0 down", upOrDown},
+		{"ip addr del 10.9.0.100/32 dev tunl0", vipThere},
+		{"sysctl -q -w net.ipv4.conf.tunl0.rp_filter=1", notStrict},
+	}
+}
+
+// damage is a command that breaks a node, and how the kernel's messages tell
+// whether the node is broken by it.
+type damage struct {
+	command string
+	state   stateOf
+}
+
+// mendLimit is what "at once" is at most, on an emulated machine.
+const mendLimit = time.Second
+
+// mend breaks web1 in every way and sees rsagent repair it.
+func (d *demo) mend() (count, error) {
+	var all count
+	for _, damage := range damages() {
+		c, err := d.breakUnderLoad(d.site.Web1, damage)
+		all = all.plus(c)
+		if err != nil {
+			return all, err
+		}
+	}
+	return all, nil
+}
+
+func (d *demo) breakUnderLoad(node *network.Host, damage damage) (count, error) {
+	load := d.site.Client.StartLoad(15)
+	time.Sleep(500 * time.Millisecond)
+	watch, err := watchTunnel(node, damage.state)
+	if err != nil {
+		return counted(load.Stop()), err
+	}
+	logged := len(d.agents[node].Log())
+	d.typed(node.Name, damage.command)
+	if _, err := node.Run("sh", "-c", damage.command); err != nil {
+		watch.stop()
+		return counted(load.Stop()), err
+	}
+	was, err := watch.mended()
+	if err != nil {
+		return counted(load.Stop()), err
+	}
+	serves := untilServes(load, node, was.to)
+	time.Sleep(time.Second)
+	answers := load.Stop()
+
+	c := counted(answers, was)
+	took := was.to.Sub(was.from)
+	d.promise(took < mendLimit, "broken for %.1f ms; rsagent: %s",
+		float64(took.Microseconds())/1000, repairs(d.agents[node].Log()[logged:]))
+	d.promise(serves && c.broken == 0, "%d sent, %d failed while it was broken and %d later; slowest %s; web1 serves again: %s",
+		c.sent, c.failed-c.broken, c.broken, inSeconds(slowest(answers)), yesOrNo(serves))
+	return c, nil
+}
+
+// repairs says in short what rsagent's log says that it repaired.
+func repairs(log string) string {
+	var said []string
+	for line := range strings.Lines(log) {
+		var entry struct{ Message, Condition, What, Old, New string }
+		if json.Unmarshal([]byte(line), &entry) == nil && entry.Message == "repaired" {
+			said = append(said, fmt.Sprintf("repaired %s, %s: %s -> %s", entry.Condition, entry.What, entry.Old, entry.New))
+		}
+	}
+	if said == nil {
+		return "(nothing in its log)"
+	}
+	return strings.Join(said, "; ")
+}
+
+func yesOrNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
