@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -114,6 +115,15 @@ func TestObserveNeverReturnsAPartWhileTheNodeChanges(t *testing.T) {
 	churned := inSameNamespace(t)(func() { churn(t, stop) })
 	defer func() { close(stop); <-churned }()
 
+	interrupted := 0 // the kernel says so of one look in a hundred here
+	for look := 0; interrupted < 3; look++ {
+		if look == 10000 {
+			t.Fatalf("%d of %d looks were interrupted", interrupted, look)
+		}
+		if _, err := h.look(); errors.Is(err, netlink.ErrDumpInterrupted) {
+			interrupted++
+		}
+	}
 	complete := 0
 	for range looksTaken {
 		node, err := h.Observe()
@@ -191,13 +201,14 @@ func TestHandleStaysInTheNamespaceItWasOpenedIn(t *testing.T) {
 }
 
 func TestCloseFreesTheSockets(t *testing.T) {
+	runtime.GC() // closes what earlier tests left
 	before := openFiles(t)
 	for range 20 {
 		h, err := Open()
 		must(t, err)
 		h.Close()
 	}
-	if after := openFiles(t); after != before {
+	if after := openFiles(t); after > before {
 		t.Errorf("%d files were open before, %d are after", before, after)
 	}
 }
