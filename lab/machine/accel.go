@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -77,6 +78,8 @@ func trial(ctx context.Context, image Image) error {
 	args := append(machineArgs(image, Hardware, "lab=trial"), "-serial", "stdio")
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	runtime.LockOSThread() // see boot.run
+	defer runtime.UnlockOSThread()
 	said, err := cmd.Output()
 	if !bytes.Contains(said, []byte("lab: alive")) {
 		return fmt.Errorf("cannot use hardware virtualisation: no sign of life (%v)", err)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -174,9 +175,15 @@ func install(ctx context.Context, dir, root string) error {
 	args := append(mmdebstrapArgs(),
 		"--mode=root", "--format=directory", "--customize-hook="+hook, "--aptopt="+apt, suite, root)
 	cmd := exec.CommandContext(ctx, "mmdebstrap", append(args, hostAptSources("/etc")...)...)
-	// Killed, it would leave its mounts; asked, it cleans up.
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 20 * time.Second
+	// In namespaces of its own, so that neither its processes nor its mounts
+	// outlive it, however it ends; and it ends with this thread.
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:   syscall.CLONE_NEWPID,
+		Unshareflags: syscall.CLONE_NEWNS,
+		Pdeathsig:    syscall.SIGKILL,
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	return run(cmd)
 }
 
