@@ -40,10 +40,16 @@ var nextPort atomic.Uint32
 
 // Request opens a connection from the host to the VIP, asks for a path with
 // HTTP/1.0 and reads the answer to its end.
-func (h *Host) Request(path string) Answer {
+func (h *Host) Request(path string) Answer { return h.answer(path, requestTimeout) }
+
+// Download is Request for something large: it gives up only after a minute.
+// The answer's Node is the body.
+func (h *Host) Download(path string) Answer { return h.answer(path, time.Minute) }
+
+func (h *Host) answer(path string, timeout time.Duration) Answer {
 	a := Answer{Sent: time.Now()}
 	port := uint16(firstPort + nextPort.Add(1)%50000)
-	body, err := h.request(path, port)
+	body, err := h.request(path, port, timeout)
 	a.Took = time.Since(a.Sent)
 	if err != nil {
 		a.Error = inAWord(err)
@@ -53,13 +59,13 @@ func (h *Host) Request(path string) Answer {
 	return a
 }
 
-func (h *Host) request(path string, from uint16) (string, error) {
+func (h *Host) request(path string, from uint16, timeout time.Duration) (string, error) {
 	conn, err := h.Dial(VIP.String()+":80", from, requestTimeout)
 	if err != nil {
 		return "", err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(requestTimeout)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return "", err
 	}
 	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.0\r\nHost: %s\r\n\r\n", path, ServerName); err != nil {

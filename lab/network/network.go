@@ -44,8 +44,8 @@ func New() (*Site, error) {
 		return nil, fmt.Errorf("cannot make a site: %v", err)
 	}
 	s := &Site{dir: dir}
-	err = s.build()
-	if err != nil {
+	// Programs on the hosts may run as anybody.
+	if err := errors.Join(os.Chmod(dir, 0o755), s.build()); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot make a site: %w", err), s.Close())
 	}
 	return s, nil
