@@ -14,8 +14,7 @@ import (
 	"rsagent/lab/network"
 )
 
-// drain takes web2 out of service for good manners, stops its web server, and
-// puts it back.
+// drain takes web2 out of service, stops its web server and puts it back.
 func (d *demo) drain() (count, error) {
 	slow, err := d.startDownloads()
 	if err != nil {
@@ -26,15 +25,15 @@ func (d *demo) drain() (count, error) {
 	err = d.drainUnder(load)
 	answers := load.Stop()
 	c := counted(answers)
-	d.promise(c.failed == 0, "In all this time: %v", answers)
+	d.promise(c.failed == 0, "Meanwhile: %v", answers)
 	whole := slow.wait()
-	d.promise(whole == downloads, "%d of %d downloads came whole", whole, downloads)
+	d.promise(whole == downloads, "%d of %d downloads are whole", whole, downloads)
 	return c.plus(count{downloads, downloads - whole, downloads - whole}), err
 }
 
 func (d *demo) drainUnder(load *network.Load) error {
 	web2, agent := d.site.Web2, d.agents[d.site.Web2]
-	d.typed("web2", "kill $(pidof rsagent)")
+	d.typed("web2", fmt.Sprintf("kill -TERM %d  # rsagent", agent.PID()))
 	asked := time.Now()
 	if err := agent.Signal(syscall.SIGTERM); err != nil {
 		return err
@@ -53,30 +52,28 @@ func (d *demo) drainUnder(load *network.Load) error {
 	if err != nil {
 		return err
 	}
-	d.say("dir1 has noticed after %s. Its ipvsadm -Ln (weight, active, inactive):", inSeconds(time.Since(asked)))
+	d.say("dir1 gives it weight 0 after %s; of ipvsadm -Ln:", inSeconds(time.Since(asked)))
 	d.quote(line)
-	d.say("rsagent lets what is under way end ...")
+	d.say("rsagent waits for what is under way ...")
 	status, err := agent.Wait(30 * time.Second)
 	if err != nil {
 		return err
 	}
 	ended := time.Now()
-	d.promise(status == 0, "rsagent: %s; exit status %d", drainEnd(agent.Log()), status)
+	d.promise(status == 0, "%s; exit status %d", drainEnd(agent.Log()), status)
 
-	d.typed("web2", "systemctl stop nginx")
 	if _, err := d.nginx[web2].Stop(patience); err != nil {
 		return err
 	}
 	time.Sleep(1500 * time.Millisecond)
 	late := load.SoFar().Between(ended, time.Now())
-	d.promise(late.ByNode()["web2"] == 0 && len(late.Failed()) == 0, "since the drain: %v", late)
+	d.promise(late.ByNode()["web2"] == 0 && len(late.Failed()) == 0, "nginx on web2 is stopped: %v", late)
 	return d.putBack(load)
 }
 
 // putBack starts web2 again.
 func (d *demo) putBack(load *network.Load) (err error) {
 	web2 := d.site.Web2
-	d.typed("web2", "systemctl start nginx rsagent")
 	started := time.Now()
 	if d.nginx[web2], err = web2.StartNginx(); err != nil {
 		return err
@@ -88,7 +85,7 @@ func (d *demo) putBack(load *network.Load) (err error) {
 		return err
 	}
 	back := time.Now()
-	d.promise(untilServes(load, web2, back), "dir1 sends web2 traffic again after %s, and web2 serves", inSeconds(back.Sub(started)))
+	d.promise(untilServes(load, web2, back), "nginx and rsagent start again; web2 serves after %s", inSeconds(back.Sub(started)))
 	return nil
 }
 
@@ -113,7 +110,7 @@ func drainEnd(log string) string {
 			Left        int    `json:"connections_left"`
 		}
 		if json.Unmarshal([]byte(line), &entry) == nil && entry.Message == "drain ended" {
-			return fmt.Sprintf("drain ended, waited %s for the directors, %s for connections; %d connections left",
+			return fmt.Sprintf("drain ended: waited %s for directors, %s for connections, %d left",
 				entry.Notice, entry.Connections, entry.Left)
 		}
 	}
@@ -149,7 +146,7 @@ func (d *demo) startDownloads() (*fetched, error) {
 			f.whole++
 		})
 	}
-	d.say("The client begins %d downloads, one from each node, that take 8 s.", downloads)
+	d.say("20 requests a second, and %d downloads of 8 s, one from each node.", downloads)
 	return f, nil
 }
 

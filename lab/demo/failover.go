@@ -37,17 +37,17 @@ func (d *demo) failOver() (count, error) {
 	}
 	after := answers.Between(gone.to, time.Now())
 	byNode := after.ByNode()
-	d.say("During the switch %d requests failed. That is VRRP's time, and rsagent promises nothing of it.", c.failed-c.broken)
-	d.promise(c.broken == 0 && byNode["web1"] > 0 && byNode["web2"] > 0, "through dir2: %v", after)
-	d.promise(len(written) == 0, "Nothing was changed on the nodes for it: %s", changes(written))
+	d.say("%d requests failed until then. How fast VRRP is, rsagent cannot promise.", c.failed-c.broken)
+	d.promise(c.broken == 0 && byNode["web1"] > 0 && byNode["web2"] > 0, "Through dir2: %v", after)
+	d.promise(len(written) == 0, "Changed on the nodes for it: %s", changes(written))
 	return c, nil
 }
 
 func changes(written []string) string {
 	if len(written) == 0 {
-		return "0 writes"
+		return "nothing"
 	}
-	return fmt.Sprintf("%d writes: %s", len(written), strings.Join(written, ", "))
+	return strings.Join(written, ", ")
 }
 
 // switchDirectors says from when to when neither director worked.

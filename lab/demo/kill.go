@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -15,13 +16,13 @@ func (d *demo) kill() (count, error) {
 	err := d.killUnder(load)
 	answers := load.Stop()
 	c := counted(answers)
-	d.promise(c.failed == 0, "In all this time: %v", answers)
+	d.promise(c.failed == 0, "Meanwhile: %v", answers)
 	return c, err
 }
 
 func (d *demo) killUnder(load *network.Load) error {
 	web1, agent := d.site.Web1, d.agents[d.site.Web1]
-	d.typed("web1", "kill -9 $(pidof rsagent)")
+	d.typed("web1", fmt.Sprintf("kill -KILL %d  # rsagent", agent.PID()))
 	killed := time.Now()
 	if err := agent.Signal(syscall.SIGKILL); err != nil {
 		return err
@@ -31,7 +32,7 @@ func (d *demo) killUnder(load *network.Load) error {
 	if err := d.site.Dir1.UntilWithout(web1); err != nil {
 		return err
 	}
-	d.say("dir1 gets no answer from /ready, and leaves web1 out after %s.", inSeconds(time.Since(killed)))
+	d.say("dir1 hears nothing from /ready, and leaves web1 out after %s.", inSeconds(time.Since(killed)))
 
 	command := damages()[2].command
 	d.typed("web1", command)
@@ -41,17 +42,17 @@ func (d *demo) killUnder(load *network.Load) error {
 	if err := d.check(web1); err != nil {
 		return err
 	}
-	d.typed("web1", "rsagent run")
+	d.typed("web1", "rsagent run --config rsagent.toml")
 	if err := d.startAgent(web1); err != nil {
 		return err
 	}
 	started := d.agents[web1].Started
-	d.promise(true, "/ready after %s; rsagent: %s", inSeconds(time.Since(started)), repairs(d.agents[web1].Log()))
+	d.promise(true, "/ready after %s: %s", inSeconds(time.Since(started)), repairs(d.agents[web1].Log()))
 	if err := d.site.Dir1.UntilDirects(web1); err != nil {
 		return err
 	}
 	back := time.Now()
-	d.promise(untilServes(load, web1, back), "dir1 sends web1 traffic again after %s, and web1 serves", inSeconds(back.Sub(started)))
+	d.promise(untilServes(load, web1, back), "dir1 sends web1 requests again after %s, and web1 serves", inSeconds(back.Sub(started)))
 	time.Sleep(500 * time.Millisecond)
 	return nil
 }
@@ -60,7 +61,7 @@ func (d *demo) killUnder(load *network.Load) error {
 func (d *demo) check(node *network.Host) error {
 	cmd := exec.Command("rsagent", "check", "--config", "rsagent.toml")
 	cmd.Dir = node.Dir
-	d.typed(node.Name, "rsagent check")
+	d.typed(node.Name, strings.Join(cmd.Args, " "))
 	p, err := node.Start(cmd)
 	if err != nil {
 		return err

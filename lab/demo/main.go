@@ -5,7 +5,7 @@
 //	bin/lab exec --with bin/rsagent bin/demo
 //
 // Its exit status is 0 if all that rsagent promises held, 1 if something did
-// not, and 2 if that could not be found out.
+// not, and 2 if it could not begin.
 package main
 
 import (
@@ -31,8 +31,8 @@ func story() []step {
 	return []step{
 		{"Two bare nodes get rsagent", "", (*demo).begin},
 		{"100 requests to the VIP", "through the VIP", (*demo).serve},
-		{"Somebody breaks web1, three times, under load", "web1 broken, three ways", (*demo).mend},
-		{"rsagent on web1 is killed, and web1 broken meanwhile", "rsagent killed on web1", (*demo).kill},
+		{"Somebody breaks web1 three times, under load", "web1 broken, three ways", (*demo).mend},
+		{"rsagent on web1 is killed, then web1 is broken", "rsagent killed on web1", (*demo).kill},
 		{"web2 is taken out of service, under load", "web2 drained and stopped", (*demo).drain},
 		{"A director dies, under load", "dir1 dies", (*demo).failOver},
 		{"All the while: who has the VIP?", "", (*demo).arp},
@@ -93,7 +93,7 @@ func run() int {
 // set-up of the nodes.
 func (d *demo) setUp() error {
 	began := time.Now()
-	d.say("Starting both directors, and nginx on both nodes ...")
+	d.say("Starting the directors, and nginx on the nodes ...")
 	if err := network.UnloadIPIP(); err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ func (d *demo) begin() (count, error) {
 		}
 		d.say("%s before: %s", node.Name, state)
 	}
-	d.say("rsagent run, with /etc/rsagent/rsagent.toml:")
+	d.say("Each gets this rsagent.toml, and rsagent run:")
 	d.quote(config)
 	for _, node := range d.site.Nodes() {
 		if err := d.startAgent(node); err != nil {
@@ -45,7 +45,7 @@ func (d *demo) begin() (count, error) {
 		if err != nil {
 			return count{}, err
 		}
-		d.promise(true, "%s after %s: %s; /ready says yes", node.Name, inSeconds(took), state)
+		d.promise(true, "%s: /ready after %s; %s", node.Name, inSeconds(took), state)
 	}
 	err := d.site.Dir1.UntilDirects(d.site.Nodes()...)
 	if err == nil {
@@ -75,7 +75,7 @@ func inWords(node *network.Host) (string, error) {
 			return nil
 		}
 		addresses, err := tunl0.Addrs()
-		words = append(words, fmt.Sprintf("tunl0 %s with %v", tunl0.Flags&net.FlagUp, addresses))
+		words = append(words, fmt.Sprintf("tunl0 %s %v", inAWord(tunl0.Flags), addresses))
 		return err
 	})
 	if err != nil {
@@ -89,6 +89,13 @@ func inWords(node *network.Host) (string, error) {
 		words = append(words, setting+" "+value)
 	}
 	return strings.Join(words, ", "), nil
+}
+
+func inAWord(flags net.Flags) string {
+	if flags&net.FlagUp != 0 {
+		return "up"
+	}
+	return "down"
 }
 
 // serve sends requests through the VIP and looks at what passes the director.
@@ -121,8 +128,7 @@ func (d *demo) serve() (count, error) {
 		}
 	}
 	d.promise(wrapped > 0 && straight > 0 && passed == 0,
-		"dir1 wrapped %d packets of the client; the nodes sent it %d packets straight, and %d by way of dir1",
-		wrapped, straight, passed)
+		"Packets: %d in through dir1; %d out straight, %d out through dir1", wrapped, straight, passed)
 	return c, nil
 }
 
@@ -147,7 +153,7 @@ func (d *demo) arp() (count, error) {
 		}
 	}
 	d.promise(nodes == 0 && directors > 0,
-		"From before the first step the client asked by ARP %d times. A director answered or announced it %d times, a node %d times.",
+		"The client asked by ARP %d times. \"I have it\" said the directors %d times, the nodes %d times.",
 		asked, directors, nodes)
 	return count{}, nil
 }

@@ -30,11 +30,30 @@ func (t *teller) title(text string) { fmt.Fprintf(t.w, "\n%s\n", text) }
 // raw shows text as it is.
 func (t *teller) raw(text string) { fmt.Fprint(t.w, text+"\n") }
 
-// quote shows what a program or a file says, as it is.
+// quote shows what a program or a file says, with long lines folded.
 func (t *teller) quote(text string) {
+	const mark = indent + "| "
 	for line := range strings.Lines(strings.TrimSpace(text)) {
-		fmt.Fprintf(t.w, "%s\n", strings.TrimRight(indent+"   | "+line, " \n"))
+		for _, part := range fold(strings.TrimRight(line, "\n"), columns-len(mark)) {
+			fmt.Fprintln(t.w, strings.TrimRight(mark+part, " "))
+		}
 	}
+}
+
+// fold breaks a line that is too long, and moves the rest of it 8 further to
+// the right, to the column of the values in what rsagent check prints.
+func fold(line string, width int) []string {
+	margin := strings.Repeat(" ", 8+len(line)-len(strings.TrimLeft(line, " ")))
+	var parts []string
+	for len(line) > width {
+		end := strings.LastIndexByte(line[:width+1], ' ')
+		if end <= len(margin) {
+			break // one long word
+		}
+		parts = append(parts, line[:end])
+		line = margin + line[end+1:]
+	}
+	return append(parts, line)
 }
 
 // typed shows a command that is run on a host.
@@ -65,14 +84,14 @@ func (t *teller) promise(kept bool, format string, args ...any) {
 
 // conclude shows the table and the last line, and returns the exit status.
 func (t *teller) conclude(took time.Duration) int {
-	const form = "%-34s %6v %9v %7v   %s\n"
+	const form = "%-30s %8v %9v %8v %20v\n"
 	fmt.Fprintf(t.w, "\n"+form, "requests", "sent", "answered", "failed", "against a promise")
 	for _, r := range t.rows {
 		c := r.count
-		fmt.Fprintf(t.w, form, r.title, c.sent, c.sent-c.failed, c.failed, fmt.Sprint(c.broken))
+		fmt.Fprintf(t.w, form, r.title, c.sent, c.sent-c.failed, c.failed, c.broken)
 	}
 	if n := len(t.broken); n > 0 {
-		fmt.Fprintf(t.w, "\n%d did not hold of what was promised:\n", n)
+		fmt.Fprintf(t.w, "\nNot all that was promised held. %d did not:\n", n)
 		for _, text := range t.broken {
 			for i, line := range wrap(text, columns-2) {
 				fmt.Fprintf(t.w, "%s %s\n", []string{"-", " "}[min(i, 1)], line)

@@ -78,7 +78,8 @@ func attribute(data []byte, kind uint16) []byte {
 type watch struct {
 	socket *nl.NetlinkSocket
 	done   chan struct{}
-	was    span
+	broken bool
+	good   time.Time // again, after it was broken
 	err    error
 }
 
@@ -116,30 +117,31 @@ func (w *watch) follow(index int, state stateOf) error {
 			good, known := state(m, index)
 			switch {
 			case !known:
-			case !good && w.was.from.IsZero():
-				w.was.from = time.Now()
-			case good && !w.was.from.IsZero():
-				w.was.to = time.Now()
+			case !good:
+				w.broken = true
+			case w.broken:
+				w.good = time.Now()
 				return nil
 			}
 		}
 	}
 }
 
-// mended waits for the end of the damage, and says from when to when it was.
-func (w *watch) mended() (span, error) {
+// mended waits for the end of the damage, and says when it was.
+func (w *watch) mended() (time.Time, error) {
+	const wait = 5 * time.Second
 	select {
 	case <-w.done:
-	case <-time.After(patience):
+	case <-time.After(wait):
 	}
 	w.stop()
 	switch {
-	case w.was.from.IsZero():
-		return span{}, errors.New("cannot break the node: nothing changed")
-	case w.was.to.IsZero():
-		return span{}, fmt.Errorf("not mended within %v", patience)
+	case !w.broken:
+		return time.Time{}, errors.New("cannot break the node: nothing changed")
+	case w.good.IsZero():
+		return time.Time{}, fmt.Errorf("not mended within %v", wait)
 	}
-	return w.was, w.err
+	return w.good, w.err
 }
 
 func (w *watch) stop() {
