@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"net/netip"
 	"os"
 	"time"
 
@@ -103,7 +104,17 @@ func (a *Agent) drainOn(d *drain, now time.Time) (done bool) {
 	return true
 }
 
-// connections counts those that a stop of the web server would break.
+// connections counts those that a stop of the web server would break: to a
+// VIP, or where there is none, to a pool.
 func (a *Agent) connections() (tunnel.Connections, error) {
-	return a.host.Net.Connections(a.config.VIPs)
+	var services []netip.AddrPort
+	for _, vip := range a.config.VIPs {
+		services = append(services, netip.AddrPortFrom(vip, 0))
+	}
+	if len(a.config.VIPs) == 0 {
+		for _, p := range a.config.Pools {
+			services = append(services, p.Address)
+		}
+	}
+	return a.host.Net.Connections(services)
 }

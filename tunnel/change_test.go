@@ -178,7 +178,7 @@ func TestWithoutThePrivilegeChangesFailAndLooksDoNot(t *testing.T) {
 	if diff := cmp.Diff([]string{"192.0.2.1/24"}, addresses(t, h, "v0")); diff != "" {
 		t.Errorf("addresses (-want +got):\n%s", diff)
 	}
-	if _, err := h.Connections([]netip.Addr{vip}); err != nil {
+	if _, err := h.Connections([]netip.AddrPort{netip.AddrPortFrom(vip, 0)}); err != nil {
 		t.Error(err)
 	}
 }

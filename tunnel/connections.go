@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Connections counts the TCP connections of clients to the VIPs that would
+// Connections counts the TCP connections of clients that would
 // suffer if the web server stopped now, by what they are waiting for.
 //
 // Not counted are TIME_WAIT, FIN_WAIT2 and CLOSE: the client has
@@ -54,18 +54,21 @@ const (
 const countedStates = 1<<tcpEstablished | 1<<tcpSynRecv | 1<<tcpFinWait1 |
 	1<<tcpCloseWait | 1<<tcpLastAck | 1<<tcpClosing
 
-// Connections counts the connections whose local address is one of vips, but
-// not those whose other end is one of them too: that is the node asking
-// itself, as a probe does. It sees the sockets of its network namespace, not
+// Connections counts the connections whose local end is one of services, an
+// address and a port; port 0 stands for every port. Those whose other end has
+// one of these addresses too do not count: that is the node asking itself, as a
+// probe does. It sees the sockets of its network namespace, not
 // those of containers that have another.
 //
 // An answer of the kernel that is cut short or does not parse is an error,
 // never a smaller count. The kernel's list is no snapshot: connections that
 // open and close while it is taken may be in it or not.
-func (h *Handle) Connections(vips []netip.Addr) (Connections, error) {
-	wanted := make(map[netip.Addr]bool, len(vips))
-	for _, vip := range vips {
-		wanted[vip.Unmap()] = true
+func (h *Handle) Connections(services []netip.AddrPort) (Connections, error) {
+	wanted := make(map[netip.AddrPort]bool, len(services))
+	own := make(map[netip.Addr]bool, len(services))
+	for _, s := range services {
+		addr := s.Addr().Unmap()
+		wanted[netip.AddrPortFrom(addr, s.Port())], own[addr] = true, true
 	}
 	var err error
 	for range looks {
@@ -74,7 +77,8 @@ func (h *Handle) Connections(vips []netip.Addr) (Connections, error) {
 		var counted Connections
 		for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 			err = h.diag.dump(family, countedStates, func(s socket) {
-				if wanted[s.local] && !wanted[s.remote] {
+				everyPort := netip.AddrPortFrom(s.local.Addr(), 0)
+				if (wanted[s.local] || wanted[everyPort]) && !own[s.remote] {
 					counted.add(s)
 				}
 			})
@@ -89,7 +93,7 @@ func (h *Handle) Connections(vips []netip.Addr) (Connections, error) {
 			break
 		}
 	}
-	return Connections{}, fmt.Errorf("cannot count the connections to the VIPs: %w", err)
+	return Connections{}, fmt.Errorf("cannot count the connections of clients: %w", err)
 }
 
 func (c *Connections) add(s socket) {
@@ -112,7 +116,8 @@ func (c *Connections) add(s socket) {
 // one TCP socket.
 type socket struct {
 	state          uint8
-	local, remote  netip.Addr
+	local          netip.AddrPort
+	remote         netip.Addr
 	unacknowledged uint32 // bytes written and not acknowledged, a FIN is one
 }
 

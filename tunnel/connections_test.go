@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -79,11 +80,16 @@ func (s site) accept(l net.Listener) *net.TCPConn {
 	return c.(*net.TCPConn)
 }
 
-func (s site) count(vips ...string) Connections {
+// count counts the connections to services, each an address or an address
+// and a port.
+func (s site) count(services ...string) Connections {
 	s.t.Helper()
-	var list []netip.Addr
-	for _, v := range vips {
-		list = append(list, netip.MustParseAddr(v))
+	var list []netip.AddrPort
+	for _, service := range services {
+		if !strings.Contains(service, ":") {
+			service += ":0"
+		}
+		list = append(list, netip.MustParseAddrPort(service))
 	}
 	c, err := s.h.Connections(list)
 	must(s.t, err)
@@ -192,6 +198,20 @@ func (s site) sendAndClose(c *net.TCPConn, answer []byte) {
 }
 
 // Over a link the FIN can be all that is missing; locally it never is for long.
+func TestConnectionsCountsOnePortAlone(t *testing.T) {
+	for _, network := range []string{"tcp4", "tcp"} {
+		t.Run(network, func(t *testing.T) {
+			s := newSite(t)
+			web, mail := s.listen(network, ":0", nil), s.listen(network, ":0", nil)
+			s.dial(client, rip, portOf(web))
+			s.dial(client, rip, portOf(mail))
+			s.dial(client, rip, portOf(mail))
+			s.wantCount(Connections{Established: 2}, rip+":"+strconv.Itoa(portOf(mail)))
+			s.wantCount(Connections{Established: 3}, rip)
+		})
+	}
+}
+
 func TestAClosedConnectionCountsOnlyWhileDataIsUnderWay(t *testing.T) {
 	for _, state := range []uint8{tcpFinWait1, tcpClosing, tcpLastAck} {
 		for unacknowledged, want := range map[uint32]int{0: 0, 1: 0, 2: 1, 1 << 31: 1} {
@@ -225,7 +245,7 @@ func TestConnectionsCountsThousands(t *testing.T) {
 	s.wantCount(Connections{Established: n * 3 / 4}, vip1, vip2)
 	s.wantCount(Connections{Established: n / 4}, vip2)
 
-	vips := []netip.Addr{netip.MustParseAddr(vip1)}
+	vips := []netip.AddrPort{netip.MustParseAddrPort(vip1 + ":0")}
 	perRun := testing.AllocsPerRun(5, func() {
 		if _, err := s.h.Connections(vips); err != nil {
 			t.Error(err)

@@ -62,8 +62,8 @@ func (m message) refusal() error {
 // parseSocket reads a struct inet_diag_msg (include/uapi/linux/inet_diag.h).
 func parseSocket(family uint8, b []byte) (socket, error) {
 	const (
-		length                            = 72
-		stateAt, localAt, remoteAt, queue = 1, 8, 24, 60
+		length                                    = 72
+		stateAt, portAt, localAt, remoteAt, queue = 1, 4, 8, 24, 60
 	)
 	if len(b) < length {
 		return socket{}, fmt.Errorf("the kernel describes a socket in %d bytes, not %d", len(b), length)
@@ -72,12 +72,13 @@ func parseSocket(family uint8, b []byte) (socket, error) {
 		return socket{}, fmt.Errorf("the kernel lists a socket of family %d among those of %d", b[0], family)
 	}
 	s := socket{state: b[stateAt], unacknowledged: binary.NativeEndian.Uint32(b[queue:])}
+	port := binary.BigEndian.Uint16(b[portAt:])
 	if family == unix.AF_INET {
-		s.local = netip.AddrFrom4([4]byte(b[localAt:]))
+		s.local = netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[localAt:])), port)
 		s.remote = netip.AddrFrom4([4]byte(b[remoteAt:]))
 		return s, nil
 	}
-	s.local = netip.AddrFrom16([16]byte(b[localAt:])).Unmap()
+	s.local = netip.AddrPortFrom(netip.AddrFrom16([16]byte(b[localAt:])).Unmap(), port)
 	s.remote = netip.AddrFrom16([16]byte(b[remoteAt:])).Unmap()
 	return s, nil
 }

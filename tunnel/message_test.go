@@ -31,11 +31,12 @@ func netlinkMessage(kind, flags uint16, seq uint32, body []byte) []byte {
 	return b
 }
 
-// established is a socket between 203.0.113.10 and 198.51.100.1, as the kernel
+// established is a socket between 203.0.113.10:80 and 198.51.100.1, as the kernel
 // describes it with one attribute behind.
 func established() []byte {
 	body := make([]byte, 72, 77)
 	body[0], body[1] = unix.AF_INET, tcpEstablished
+	binary.BigEndian.PutUint16(body[4:], 80)
 	copy(body[8:], []byte{203, 0, 113, 10})
 	copy(body[24:], []byte{198, 51, 100, 1})
 	body = append(body, 5, 0, 8, 0, 0)
@@ -75,7 +76,7 @@ func read(t rapid.TB, datagrams ...[]byte) (int, error) {
 	asked := &diagSocket{fd: pair[0], seq: askedSeq, buffer: make([]byte, 4096)}
 	err = asked.answer(unix.AF_INET, func(s socket) {
 		visited++
-		want := socket{state: tcpEstablished, local: netip.MustParseAddr("203.0.113.10"), remote: netip.MustParseAddr("198.51.100.1")}
+		want := socket{state: tcpEstablished, local: netip.MustParseAddrPort("203.0.113.10:80"), remote: netip.MustParseAddr("198.51.100.1")}
 		if s != want {
 			t.Errorf("got %+v, want %+v", s, want)
 		}
@@ -177,7 +178,7 @@ func TestADumpGivenUpDoesNotSpoilTheNext(t *testing.T) {
 	}
 	visited := 0
 	must(t, d.dump(unix.AF_INET, countedStates, func(s socket) {
-		if s.local == netip.MustParseAddr(vip1) {
+		if s.local.Addr() == netip.MustParseAddr(vip1) {
 			visited++
 		}
 	}))
