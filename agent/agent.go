@@ -63,8 +63,9 @@ type Agent struct {
 	pools  results
 	kick   chan struct{} // something happened: look now
 
-	refused  map[string]error // repairs that the kernel refuses, by condition
-	draining string           // who asked for the drain
+	refused   map[string]error // repairs that the kernel refuses, by condition
+	draining  string           // who asked for the drain
+	unwatched string           // what was last logged of settings that cannot be watched
 }
 
 // New returns an agent for the host. Version goes into the metrics.
@@ -99,6 +100,7 @@ func (a *Agent) Run(ctx context.Context, listener net.Listener, signals <-chan o
 	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return tunnel.Watch(ctx, a.look) })
+	group.Go(func() error { return a.host.Watcher.Run(ctx, a.look) })
 	for _, p := range a.config.Pools {
 		group.Go(func() error { a.probe(ctx, p); return nil })
 	}

@@ -269,3 +269,41 @@ func await(t *testing.T, url, want string) {
 	}
 	t.Fatalf("%s: want %q, got %q\n%s", url, want, got, get(t, strings.Replace(url, "/ready", "/status", 1)))
 }
+
+func TestASettingThatDriftsIsMendedAtOnce(t *testing.T) {
+	host, err := OpenHost()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer host.Close()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := host.Sysctl.Read("net/ipv4/tcp_fin_timeout")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := newAgent(t, host, "[tunnel]\nmode = \"none\"\n[sysctl]\n\"net.ipv4.tcp_fin_timeout\" = \""+before+"\"\n", io.Discard)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx, listener, nil) }()
+	get(t, "http://"+listener.Addr().String()+"/ready") // answers after the first round
+
+	if err := host.Sysctl.Write("net/ipv4/tcp_fin_timeout", "61"); err != nil {
+		t.Error(err)
+	}
+	began := time.Now()
+	for got := ""; got != before; {
+		if time.Since(began) > sweep/2 {
+			t.Fatalf("tcp_fin_timeout is %q still, want %s", got, before)
+		}
+		if got, err = host.Sysctl.Read("net/ipv4/tcp_fin_timeout"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}

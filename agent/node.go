@@ -19,15 +19,17 @@ type Node struct {
 	Addresses map[netip.Addr][]tunnel.Address // those of Net, by address
 	NetErr    error
 	Sysctl    sysctl.Values
+	Unwatched error // why a change of Sysctl may be seen at the next sweep only
 	Pools     map[string]probe.Result
 	Draining  string // who asked the node to leave service; empty: nobody
 }
 
 // Host is where a node is looked at and repaired.
 type Host struct {
-	Sysctl *sysctl.FS
-	Net    *tunnel.Handle
-	Root   string // where /proc and /lib/modules are found; "/" but in tests
+	Sysctl  *sysctl.FS
+	Watcher *sysctl.Watcher // follows what was looked at last
+	Net     *tunnel.Handle
+	Root    string // where /proc and /lib/modules are found; "/" but in tests
 }
 
 // OpenHost opens this machine, in the network namespace of the caller.
@@ -37,17 +39,24 @@ func OpenHost() (Host, error) {
 	if err != nil {
 		return Host{}, err
 	}
-	net, err := tunnel.Open()
+	watcher, err := fs.NewWatcher()
 	if err != nil {
 		fs.Close()
 		return Host{}, err
 	}
-	return Host{Sysctl: fs, Net: net, Root: "/"}, nil
+	net, err := tunnel.Open()
+	if err != nil {
+		watcher.Close()
+		fs.Close()
+		return Host{}, err
+	}
+	return Host{Sysctl: fs, Watcher: watcher, Net: net, Root: "/"}, nil
 }
 
 // Close ends the use of the host.
 func (h Host) Close() {
 	h.Net.Close()
+	h.Watcher.Close()
 	h.Sysctl.Close()
 }
 
@@ -63,7 +72,10 @@ func (h Host) observe(device string, settings []sysctl.Key) Node {
 	if n.NetErr == nil && n.fallback() == nil {
 		n.IPIP = tunnel.MissingIPIP(h.Root)
 	}
-	n.Sysctl = h.Sysctl.Snapshot(append(tunnelKeys(n.Net, device), settings...))
+	keys := append(tunnelKeys(n.Net, device), settings...)
+	// Watched first, then read: no change falls between the two.
+	n.Unwatched = h.Watcher.Set(keys)
+	n.Sysctl = h.Sysctl.Snapshot(keys)
 	return n
 }
 

@@ -45,7 +45,19 @@ func (a *Agent) observe() Node {
 	n := a.host.observe(a.config.Tunnel.Device, a.settings)
 	n.Pools = a.pools.all()
 	n.Draining = a.draining
+	a.sayUnwatched(n.Unwatched)
 	return n
+}
+
+func (a *Agent) sayUnwatched(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != "" && text != a.unwatched {
+		a.log.Warn().Err(err).Stringer("sweep", sweep).Msg("changes of settings are seen at the next sweep only")
+	}
+	a.unwatched = text
 }
 
 func (a *Agent) mayRepair(c Condition, f health.Finding, tried map[string]error) bool {
