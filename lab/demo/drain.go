@@ -31,6 +31,9 @@ func (d *demo) drain() (count, error) {
 	return c.plus(count{downloads, downloads - whole, downloads - whole}), err
 }
 
+// drainLimit is longer than the notice and the downloads together.
+const drainLimit = 30 * time.Second
+
 func (d *demo) drainUnder(load *network.Load) error {
 	web2, agent := d.site.Web2, d.agents[d.site.Web2]
 	d.typed("web2", fmt.Sprintf("kill -TERM %d  # rsagent", agent.PID()))
@@ -55,9 +58,9 @@ func (d *demo) drainUnder(load *network.Load) error {
 	d.say("dir1 gives it weight 0 after %s; of ipvsadm -Ln:", inSeconds(time.Since(asked)))
 	d.quote(line)
 	d.say("rsagent waits for what is under way ...")
-	status, err := agent.Wait(30 * time.Second)
+	status, err := agent.Wait(drainLimit)
 	if err != nil {
-		return err
+		return fmt.Errorf("rsagent still runs %v after SIGTERM", drainLimit)
 	}
 	ended := time.Now()
 	d.promise(status == 0, "%s; exit status %d", drainEnd(agent.Log()), status)

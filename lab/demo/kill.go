@@ -10,6 +10,9 @@ import (
 	"rsagent/lab/network"
 )
 
+// strict is the setting that breaks the node.
+const strict = "net.ipv4.conf.tunl0.rp_filter=1"
+
 // kill ends the daemon on web1 and breaks the node before it starts again.
 func (d *demo) kill() (count, error) {
 	load := d.site.Client.StartLoad(15)
@@ -34,9 +37,8 @@ func (d *demo) killUnder(load *network.Load) error {
 	}
 	d.say("dir1 hears nothing from /ready, and leaves web1 out after %s.", inSeconds(time.Since(killed)))
 
-	command := damages()[2].command
-	d.typed("web1", command)
-	if _, err := web1.Run("sh", "-c", command); err != nil {
+	d.typed("web1", "sysctl -q -w "+strict)
+	if _, err := web1.Run("sysctl", "-q", "-w", strict); err != nil {
 		return err
 	}
 	if err := d.check(web1); err != nil {

@@ -24,18 +24,19 @@ type step struct {
 	title string
 	short string // in the table; empty if the step sends no requests
 	show  func(*demo) (count, error)
+	alone bool // it builds on no other step
 }
 
 // story is the whole demo, from top to bottom.
 func story() []step {
 	return []step{
-		{"Two bare nodes get rsagent", "", (*demo).begin},
-		{"100 requests to the VIP", "through the VIP", (*demo).serve},
-		{"Somebody breaks web1 three times, under load", "web1 broken, three ways", (*demo).mend},
-		{"rsagent on web1 is killed, then web1 is broken", "rsagent killed on web1", (*demo).kill},
-		{"web2 is taken out of service, under load", "web2 drained and stopped", (*demo).drain},
-		{"A director dies, under load", "dir1 dies", (*demo).failOver},
-		{"All the while: who has the VIP?", "", (*demo).arp},
+		{title: "Two bare nodes get rsagent", show: (*demo).begin},
+		{title: "100 requests to the VIP", show: (*demo).serve, short: "through the VIP"},
+		{title: "Somebody breaks web1 three times, under load", show: (*demo).mend, short: "web1 broken, three ways"},
+		{title: "rsagent on web1 is killed, then web1 is broken", show: (*demo).kill, short: "rsagent killed on web1"},
+		{title: "web2 is taken out of service, under load", show: (*demo).drain, short: "web2 drained and stopped"},
+		{title: "A director dies, under load", show: (*demo).failOver, short: "dir1 dies"},
+		{title: "All the while: who has the VIP?", show: (*demo).arp, alone: true},
 	}
 }
 
@@ -125,9 +126,14 @@ func (d *demo) setUp() error {
 	return nil
 }
 
-// tell shows the steps, up to one that cannot go on: those after it build on it.
+// tell shows the steps. After one that cannot go on, it leaves out those that
+// build on it.
 func (d *demo) tell(steps []step) {
+	stopped := false
 	for i, s := range steps {
+		if stopped && !s.alone {
+			continue
+		}
 		d.title(fmt.Sprintf("%d. %s", i+1, s.title))
 		c, err := s.show(d)
 		if s.short != "" {
@@ -136,7 +142,8 @@ func (d *demo) tell(steps []step) {
 		if err != nil {
 			first, _, _ := strings.Cut(err.Error(), "\n")
 			d.promise(false, "%s", first)
-			return
+			d.say("What builds on this is left out.")
+			stopped = true
 		}
 	}
 }

@@ -15,7 +15,7 @@ func damages() []damage {
 	return []damage{
 		{"ip link set tunl0 down", upOrDown},
 		{"ip addr del 10.9.0.100/32 dev tunl0", vipThere},
-		{"sysctl -q -w net.ipv4.conf.tunl0.rp_filter=1", notStrict},
+		{"sysctl -q -w " + strict, notStrict},
 	}
 }
 
@@ -32,7 +32,7 @@ const mendLimit = time.Second
 
 // mend breaks web1 in every way and sees rsagent repair it.
 func (d *demo) mend() (count, error) {
-	d.say("15 requests a second. Times count from when the command is typed, and what rsagent logs as repaired is behind the colon.")
+	d.say("Without rsagent each of these fails every second request, for ever, and no director notices. Times count from when the command is typed; behind the colon is what rsagent logs as repaired.")
 	var all count
 	for _, damage := range damages() {
 		c, err := d.breakUnderLoad(d.site.Web1, damage)
@@ -54,13 +54,17 @@ func (d *demo) breakUnderLoad(node *network.Host, damage damage) (count, error) 
 	logged := len(d.agents[node].Log())
 	d.typed(node.Name, damage.command)
 	typed := time.Now()
-	if _, err := node.Run("sh", "-c", damage.command); err != nil {
+	words := strings.Fields(damage.command)
+	if _, err := node.Run(words[0], words[1:]...); err != nil {
 		watch.stop()
 		return counted(load.Stop()), err
 	}
 	mended, err := watch.mended()
 	if err != nil {
-		return counted(load.Stop()), err
+		answers := load.Stop()
+		_, body, _ := node.Get(node.ReadyURL()) // an error leaves it empty
+		d.say("%v; /ready says %q", answers, strings.TrimSpace(body))
+		return counted(answers), err
 	}
 	serves := untilServes(load, node, mended)
 	time.Sleep(time.Second)

@@ -139,7 +139,7 @@ func (w *watch) mended() (time.Time, error) {
 	case !w.broken:
 		return time.Time{}, errors.New("cannot break the node: nothing changed")
 	case w.good.IsZero():
-		return time.Time{}, fmt.Errorf("not mended within %v", wait)
+		return time.Time{}, fmt.Errorf("tunl0 was not mended within %v", wait)
 	}
 	return w.good, w.err
 }
