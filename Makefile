@@ -9,8 +9,6 @@ cache := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rsagent-lab
 export PATH := $(cache)/go/bin:$(PATH):/usr/sbin:/sbin
 
 export CGO_ENABLED := 0
-# Runs a program on the lab's machine, with rsagent on its PATH.
-exec := $(CURDIR)/bin/lab exec --with $(CURDIR)/bin/rsagent
 
 help: ## say what there is to make
 	sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 8
@@ -18,7 +16,7 @@ help: ## say what there is to make
 build: need-build bin/rsagent ## build bin/rsagent, one static binary
 
 demo: need-demo bin/rsagent bin/lab bin/demo ## show what rsagent does, on real directors and nodes (root)
-	$(exec) bin/demo
+	bin/lab exec --with bin/rsagent bin/demo
 
 test: need-test bin/rsagent bin/lab bin/gotestsum ## run all tests, those in the lab too (root)
 	go vet ./...
@@ -33,7 +31,7 @@ lint: need-lint bin/staticcheck ## check format and look for mistakes
 
 lab: need-test bin/rsagent bin/lab ## run one test of the lab: make lab RUN=TestName
 	[ -n "$(RUN)" ] || { echo "Which test? make lab RUN=TestName"; exit 2; }
-	go test -v -count=1 -timeout 15m -run '^($(RUN))$$' -exec '$(exec)' ./lab/systest/...
+	.ci/lab-test '$(RUN)' -v
 
 clean: ## remove what was built; the lab's image stays in ~/.cache/rsagent-lab
 	rm -rf bin lab-out

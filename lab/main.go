@@ -52,7 +52,7 @@ func main() {
 
 func run(ctx context.Context, args []string) (int, error) {
 	if len(args) == 0 {
-		return 0, errors.New("cannot tell what to do: no command\n" + usage)
+		return 0, errors.New("cannot tell what to do: no command; lab help says what there is")
 	}
 	switch args[0] {
 	case "exec":
@@ -67,7 +67,7 @@ func run(ctx context.Context, args []string) (int, error) {
 		fmt.Print(usage)
 		return 0, nil
 	default:
-		return 0, fmt.Errorf("cannot tell what to do: no command %q\n%s", args[0], usage)
+		return 0, fmt.Errorf("cannot do %q: lab help says what there is", args[0])
 	}
 }
 
@@ -85,7 +85,7 @@ func execute(ctx context.Context, args []string) (int, error) {
 	switch where {
 	case "always":
 	case "never", "", "auto":
-		lacking := machine.HostLacks(ctx)
+		lacking := machine.HostLacks(ctx, program)
 		if lacking == nil {
 			return machine.RunOnHost(ctx, program)
 		}
@@ -118,13 +118,13 @@ func parseProgram(args, environ []string) (machine.Program, error) {
 		return nil
 	})
 	if err := flags.Parse(args); err != nil {
-		return p, fmt.Errorf("cannot understand the arguments of exec: %v\n%s", err, usage)
+		return p, fmt.Errorf("cannot understand the arguments of exec: %v; see lab help", err)
 	}
 	if p.Timeout <= 0 {
 		return p, fmt.Errorf("cannot use --timeout %v: it must be more than 0", p.Timeout)
 	}
 	if flags.NArg() == 0 {
-		return p, errors.New("cannot tell what to run: no program\n" + usage)
+		return p, errors.New("cannot tell what to run: exec needs a program")
 	}
 	for _, arg := range flags.Args() {
 		// go test records which files a test read, to reuse its result. It cannot

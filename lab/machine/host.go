@@ -15,9 +15,12 @@ import (
 //go:embed guest/on-host
 var onHost string
 
-// HostLacks tells why this host cannot run programs of the lab by itself; nil
-// means that it can. It loads nothing.
-func HostLacks(ctx context.Context) error {
+// HostLacks tells why this host cannot run the program by itself; nil means that
+// it can. It loads nothing.
+func HostLacks(ctx context.Context, p Program) error {
+	if p.Systemd {
+		return errors.New("only a virtual machine is booted for one program")
+	}
 	if os.Geteuid() != 0 {
 		return errors.New("only root can")
 	}
@@ -56,11 +59,8 @@ func hasModule(ctx context.Context, name string) bool {
 // RunOnHost runs the program on this host, in namespaces of its own for
 // network, mounts, processes and host name. It returns the program's exit
 // status as Image.Run does; its namespaces are gone by then. Kernel modules
-// that the program loads stay.
+// that the program loads stay. HostLacks tells whether this can work.
 func RunOnHost(ctx context.Context, p Program) (int, error) {
-	if p.Systemd {
-		return 0, errors.New("cannot run under systemd on this host: that takes a virtual machine")
-	}
 	bin, err := linkAll(p.Files)
 	if err != nil {
 		return 0, err
