@@ -161,6 +161,6 @@ func (d *demo) keepLogs() error {
 	if err := os.WriteFile(filepath.Join(out, "demo.log"), []byte(b.String()), 0o644); err != nil {
 		return fmt.Errorf("cannot keep the logs: %v", err)
 	}
-	d.say("What every program wrote is in lab-out/demo.log.")
+	d.say("What every program wrote is in demo.log, in lab-out or LAB_OUT.")
 	return nil
 }
