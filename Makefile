@@ -40,6 +40,7 @@ need-%:
 	lab/need $*
 
 bin/rsagent: FORCE
+	echo "Building $@" >&2
 	go build -trimpath -buildvcs=false -o $@ \
 		-ldflags "-X main.version=$$(git describe --tags --always --dirty 2>/dev/null || echo unknown)" \
 		./cmd/rsagent
