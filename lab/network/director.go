@@ -2,27 +2,26 @@ package network
 
 import (
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"path/filepath"
 	"strings"
 )
 
-// directorSettings are what a director needs in tunnelling mode. A client that
-// uses a source port again must get a new choice of node although the director
-// still has the old connection in FIN_WAIT: in tunnelling mode it never sees
-// that end (conn_reuse_mode and expire_quiescent_template in
+// prepareDirector loads IPVS and sets what a director needs in tunnelling mode.
+// A client that uses a source port again must get a new choice of node although
+// the director still has the old connection in FIN_WAIT: in tunnelling mode it
+// never sees that end (conn_reuse_mode and expire_quiescent_template in
 // Documentation/networking/ipvs-sysctl.rst).
-var directorSettings = map[string]string{
-	"net/ipv4/vs/conn_reuse_mode":           "3",
-	"net/ipv4/vs/expire_quiescent_template": "1",
-	"net/ipv4/vs/expire_nodest_conn":        "1",
-}
-
 func (h *Host) prepareDirector() error {
 	if err := output(exec.Command("modprobe", "-a", "ip_vs", "ip_vs_rr", "ip_vs_wrr")); err != nil {
 		return err
 	}
-	for path, value := range directorSettings {
+	for path, value := range map[string]string{
+		"net/ipv4/vs/conn_reuse_mode":           "3",
+		"net/ipv4/vs/expire_quiescent_template": "1",
+		"net/ipv4/vs/expire_nodest_conn":        "1",
+	} {
 		if err := h.SetSysctl(path, value); err != nil {
 			return fmt.Errorf("cannot prepare %s: %v", h.Name, err)
 		}
@@ -146,7 +145,7 @@ func (h *Host) UntilDirects(nodes ...*Host) error {
 		}
 		weights, err := h.Weights()
 		for _, n := range nodes {
-			if err == nil && weights[n.Name] == 0 {
+			if err == nil && weights[n.Addr] == 0 {
 				err = fmt.Errorf("no weight for %s: %v", n.Name, weights)
 			}
 		}
@@ -158,21 +157,21 @@ func (h *Host) UntilDirects(nodes ...*Host) error {
 func (h *Host) UntilWithout(node *Host) error {
 	return h.until("the director to leave out "+node.Name, func() error {
 		weights, err := h.Weights()
-		if err == nil && weights[node.Name] != 0 {
-			err = fmt.Errorf("its weight is %d", weights[node.Name])
+		if err == nil && weights[node.Addr] != 0 {
+			err = fmt.Errorf("its weight is %d", weights[node.Addr])
 		}
 		return err
 	})
 }
 
 // Weights are the weights that the host, a director, gives the nodes of port
-// 80, by name. A node that it has deleted is not there.
-func (h *Host) Weights() (map[string]int, error) {
+// 80. A node that it has deleted is not there.
+func (h *Host) Weights() (map[netip.Addr]int, error) {
 	out, err := h.Run("ipvsadm", "-S", "-n")
 	if err != nil {
 		return nil, err
 	}
-	weights := make(map[string]int)
+	weights := make(map[netip.Addr]int)
 	for line := range strings.Lines(out) {
 		var service, real string
 		var weight int
@@ -180,20 +179,9 @@ func (h *Host) Weights() (map[string]int, error) {
 		if _, err := fmt.Sscanf(line, "-a -t %s -r %s -i -w %d", &service, &real, &weight); err != nil {
 			continue
 		}
-		if service == VIP.String()+":80" {
-			weights[nodeName(strings.TrimSuffix(real, ":80"))] = weight
+		if node, err := netip.ParseAddrPort(real); err == nil && service == VIP.String()+":80" {
+			weights[node.Addr()] = weight
 		}
 	}
 	return weights, nil
-}
-
-func nodeName(address string) string {
-	switch address {
-	case "10.9.0.31":
-		return "web1"
-	case "10.9.0.32":
-		return "web2"
-	default:
-		return address
-	}
 }

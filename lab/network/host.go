@@ -2,6 +2,7 @@ package network
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,6 +30,7 @@ type Host struct {
 	Dir  string // for the files of this host, gone when the site is
 
 	namespace *os.File
+	requests  atomic.Uint32 // how many have been sent
 
 	mu        sync.Mutex
 	processes []*Process
@@ -126,15 +129,17 @@ func (h *Host) Dial(to string, from uint16, timeout time.Duration) (conn net.Con
 	return conn, err
 }
 
-// Get asks for a URL from the host with HTTP/1.0, as directors do, and returns
-// status and body. It follows no redirect and checks no certificate.
+// Get asks for a URL from the host and returns status and body. It follows no
+// redirect and checks no certificate.
 func (h *Host) Get(url string) (status int, body string, err error) {
 	const timeout = 3 * time.Second
 	client := http.Client{
 		Timeout:       timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			Dial:              func(_, to string) (net.Conn, error) { return h.Dial(to, 0, timeout) },
+			DialContext: func(_ context.Context, _, to string) (net.Conn, error) {
+				return h.Dial(to, 0, timeout)
+			},
 			TLSClientConfig:   anyCertificate(),
 			DisableKeepAlives: true,
 		},
@@ -146,6 +151,37 @@ func (h *Host) Get(url string) (status int, body string, err error) {
 	defer r.Body.Close()
 	text, err := io.ReadAll(r.Body)
 	return r.StatusCode, string(text), err
+}
+
+// State is all that an agent could change on the host, as text to compare:
+// links, IPv4 addresses and routes, and the settings that match one of the
+// patterns of paths below /proc/sys.
+func (h *Host) State(settings ...string) (string, error) {
+	var b strings.Builder
+	for _, args := range []string{"-o link", "-4 -o addr", "-4 route show table all"} {
+		out, err := h.Run("ip", strings.Fields(args)...)
+		if err != nil {
+			return "", err
+		}
+		b.WriteString(out)
+	}
+	err := h.Do(func() error {
+		for _, pattern := range settings {
+			files, err := filepath.Glob("/proc/sys/" + pattern)
+			if err != nil {
+				return err
+			}
+			for _, file := range files {
+				value, err := os.ReadFile(file)
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(&b, "%s = %s", file, value)
+			}
+		}
+		return nil
+	})
+	return b.String(), err
 }
 
 // WriteFile writes a file into the host's directory and returns its path.

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -32,11 +31,10 @@ type Answers []Answer
 // is sent again after 1 s.
 const requestTimeout = 3 * time.Second
 
-// firstPort is the first source port of a load. Each request of a site has
-// its own, so that no director takes it for an older connection.
-const firstPort = 10000
-
-var nextPort atomic.Uint32
+// Requests take their source ports from these in turn, so that none is used
+// again before 50000 others, and no director takes a request for an older
+// connection.
+const firstPort, ports = 10000, 50000
 
 // Request opens a connection from the host to the VIP, asks for a path with
 // HTTP/1.0 and reads the answer to its end.
@@ -48,7 +46,7 @@ func (h *Host) Download(path string) Answer { return h.answer(path, time.Minute)
 
 func (h *Host) answer(path string, timeout time.Duration) Answer {
 	a := Answer{Sent: time.Now()}
-	port := uint16(firstPort + nextPort.Add(1)%50000)
+	port := uint16(firstPort + h.requests.Add(1)%ports)
 	body, err := h.request(path, port, timeout)
 	a.Took = time.Since(a.Sent)
 	if err != nil {

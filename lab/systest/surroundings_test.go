@@ -1,10 +1,7 @@
 package systest
 
 import (
-	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -34,7 +31,7 @@ func surroundings() []surrounding {
 	return []surrounding{
 		{name: "without CAP_NET_ADMIN", wrap: []string{"setpriv", "--bounding-set=-net_admin"}, wanted: []string{"CAP_NET_ADMIN"}},
 		{name: "not as root", wrap: []string{"setpriv", "--reuid=65534", "--clear-groups"}, wanted: []string{"CAP_NET_ADMIN", "root"}},
-		{name: "a tunl0 of another kind", make: ip("link add tunl0 type dummy", "link del tunl0"),
+		{name: "a tunl0 of another kind", make: otherTunl0,
 			wanted: []string{"tunl0", "dummy", "ip link set tunl0 name"}},
 		{name: "the VIP on another interface", make: ip("addr add 10.9.0.100/32 dev eth0", "addr del 10.9.0.100/32 dev eth0"),
 			wanted: []string{"10.9.0.100", "eth0", "ip addr del 10.9.0.100/32 dev eth0"}},
@@ -46,8 +43,6 @@ func surroundings() []surrounding {
 		{name: "no VIP", vips: ``, wanted: []string{"vips"}},
 		{name: "the port taken", make: takePort, wanted: []string{":9380", "another program has that port"}},
 		{name: "a second daemon", make: firstDaemon, wanted: []string{"another rsagent", "process "}},
-		{name: "modprobe forbids ipip", make: forbidModule, wanted: []string{"ipip", "/etc/modprobe.d/lab.conf"}},
-		{name: "no modules on disk", make: hideModules, wanted: []string{"ipip", "/lib/modules"}},
 	}
 }
 
@@ -62,8 +57,9 @@ func TestInBadSurroundingsItSaysWhyAndChangesNothing(t *testing.T) {
 			if s.vips != "" || s.name == "no VIP" {
 				config = "vips = [" + s.vips + "]\n"
 			}
-			before := everything(t, site.Web1)
-			status, said := refuse(t, site.Web1, s.wrap, config)
+			before, err := site.Web1.State(everySetting...)
+			ok(t, err)
+			status, said := refused(t, site.Web1, s.wrap, config)
 			if status != 2 {
 				t.Errorf("exit status %d, want 2: %s", status, said)
 			}
@@ -75,7 +71,9 @@ func TestInBadSurroundingsItSaysWhyAndChangesNothing(t *testing.T) {
 			if !strings.HasPrefix(lastWords(said), "cannot ") && !strings.Contains(said, "rsagent.toml:") {
 				t.Errorf("the message does not say what cannot be done: %s", said)
 			}
-			if diff := cmp.Diff(before, everything(t, site.Web1)); diff != "" {
+			after, err := site.Web1.State(everySetting...)
+			ok(t, err)
+			if diff := cmp.Diff(before, after); diff != "" {
 				t.Errorf("something was changed (-before +after):\n%s", diff)
 			}
 			t.Log(lastWords(said))
@@ -83,8 +81,8 @@ func TestInBadSurroundingsItSaysWhyAndChangesNothing(t *testing.T) {
 	}
 }
 
-// refuse runs the daemon where it should not start.
-func refuse(t *testing.T, node *network.Host, wrap []string, config string) (status int, said string) {
+// refused runs the daemon where it should not start.
+func refused(t *testing.T, node *network.Host, wrap []string, config string) (status int, said string) {
 	t.Helper()
 	cmd, err := node.Agent(config, "run")
 	ok(t, err)
@@ -111,32 +109,14 @@ func lastWords(said string) string {
 	return b.String()
 }
 
-// everything is all that rsagent could have changed on a node.
-func everything(t *testing.T, node *network.Host) string {
-	t.Helper()
-	var b strings.Builder
-	for _, args := range []string{"-4 -o addr", "-o link", "-4 route show table all"} {
-		out, err := node.Run("ip", strings.Fields(args)...)
+// otherTunl0 makes a tunl0 that is no tunnel, where there may be a real one.
+func otherTunl0(t *testing.T, node *network.Host) {
+	_, err := node.Run("sh", "-c", "ip link set tunl0 name spare; ip link add tunl0 type dummy")
+	ok(t, err)
+	t.Cleanup(func() {
+		_, err := node.Run("sh", "-c", "ip link del tunl0; ip link set spare name tunl0; true")
 		ok(t, err)
-		b.WriteString(out)
-	}
-	ok(t, node.Do(func() error {
-		for _, pattern := range everySetting {
-			files, err := filepath.Glob("/proc/sys/" + pattern)
-			if err != nil {
-				return err
-			}
-			for _, file := range files {
-				value, err := os.ReadFile(file)
-				if err != nil {
-					return err
-				}
-				fmt.Fprintf(&b, "%s = %s", file, value)
-			}
-		}
-		return nil
-	}))
-	return b.String()
+	})
 }
 
 func takePort(t *testing.T, node *network.Host) {
@@ -154,25 +134,4 @@ func firstDaemon(t *testing.T, node *network.Host) {
 		ok(t, p.Kill())
 		makeBare(t, node)
 	})
-}
-
-func forbidModule(t *testing.T, _ *network.Host) {
-	ownMachine(t)
-	const file = "/etc/modprobe.d/lab.conf"
-	ok(t, os.WriteFile(file, []byte("install ipip /bin/false\n"), 0o644))
-	t.Cleanup(func() { ok(t, os.Remove(file)) })
-}
-
-func hideModules(t *testing.T, _ *network.Host) {
-	ownMachine(t)
-	ok(t, os.Rename("/lib/modules", "/lib/modules.hidden"))
-	t.Cleanup(func() { ok(t, os.Rename("/lib/modules.hidden", "/lib/modules")) })
-}
-
-// ownMachine is for what would hurt a machine that others use.
-func ownMachine(t *testing.T) {
-	t.Helper()
-	if !network.OwnMachine() {
-		t.Fatal("this changes the machine itself and needs the lab's own: set LAB_VM=always")
-	}
 }
