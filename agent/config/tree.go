@@ -305,7 +305,7 @@ func (p *planter) syntax(err error) {
 func (p *planter) afterEquals(at int) bool {
 	start := bytes.LastIndexByte(p.source[:at], '\n') + 1
 	line := p.source[start:at]
-	return bytes.IndexByte(line, '=') >= 0 && bytes.IndexAny(line, "\"'#") < 0
+	return bytes.IndexByte(line, '=') >= 0 && !bytes.ContainsAny(line, "\"'#")
 }
 
 // part is one part of a dotted key, and the bytes from at to end that hold it.
