@@ -1,7 +1,6 @@
 package systest
 
 import (
-	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -66,41 +65,4 @@ func TestANodeServesWhereReversePathFilteringIsStrict(t *testing.T) {
 	if all, err := site.Web1.Sysctl("net/ipv4/conf/all/rp_filter"); err != nil || all != "1" {
 		t.Errorf("conf/all/rp_filter is %s, %v: it is not rsagent's to change", all, err)
 	}
-}
-
-func TestWhatGoesWrongOnANodeIsMended(t *testing.T) {
-	site := newService(t)
-	startAgents(t, site, site.AgentConfig(network.HTTPPool))
-	// Less than the 10 s of a sweep: it is the event that has it mended.
-	const within = 3 * time.Second
-	whole := stateWithFilter(t, site.Web1)
-	breaks := []struct {
-		name string
-		how  func() error
-	}{
-		{"tunl0 is set down", func() error { return site.Web1.IP("link set tunl0 down") }},
-		{"the VIP is deleted", func() error { return site.Web1.IP(fmt.Sprintf("addr del %s/32 dev tunl0", network.VIP)) }},
-		{"reverse path filtering comes back", func() error { return site.Web1.SetSysctl("net/ipv4/conf/tunl0/rp_filter", "1") }},
-		{"ARP is let out", func() error { return site.Web1.SetSysctl("net/ipv4/conf/all/arp_ignore", "0") }},
-	}
-	for _, b := range breaks {
-		t.Run(b.name, func(t *testing.T) {
-			ok(t, b.how())
-			broken := time.Now()
-			for got := ""; got != whole; time.Sleep(10 * time.Millisecond) {
-				if got = stateWithFilter(t, site.Web1); got != whole && time.Since(broken) > within {
-					t.Fatalf("after %v the node is still in the state %q, want %q", within, got, whole)
-				}
-			}
-			t.Logf("mended within %v", time.Since(broken))
-			allAnswered(t, site.Client.Requests(10), "web1", "web2")
-		})
-	}
-}
-
-// stateWithFilter is stateOf and whether reverse path filtering is strict.
-func stateWithFilter(t *testing.T, node *network.Host) string {
-	t.Helper()
-	value, err := node.Sysctl("net/ipv4/conf/tunl0/rp_filter")
-	return fmt.Sprintf("%s, strict %t, %v", stateOf(t, node), value == "1", err)
 }

@@ -15,12 +15,13 @@ type finding struct {
 }
 
 // check asks rsagent what it finds on the node, with the configuration that it
-// was started with there last.
-func check(t *testing.T, node *network.Host) map[string]finding {
+// was started with there last. It returns the exit status and the findings by
+// their ids.
+func check(t *testing.T, node *network.Host) (status int, byID map[string]finding) {
 	t.Helper()
 	p, err := node.Start(exec.Command("rsagent", "check", "--json", "--config", node.Dir+"/rsagent.toml"))
 	ok(t, err)
-	status, err := p.Wait(patience)
+	status, err = p.Wait(patience)
 	ok(t, err)
 	if status == 2 {
 		t.Fatalf("check could not be done: %s", p.Log())
@@ -29,9 +30,9 @@ func check(t *testing.T, node *network.Host) map[string]finding {
 	if err := json.Unmarshal([]byte(p.Log()), &report); err != nil {
 		t.Fatalf("check --json is no JSON: %v: %s", err, p.Log())
 	}
-	byID := make(map[string]finding)
+	byID = make(map[string]finding)
 	for _, f := range report.Findings {
 		byID[f.ID] = f
 	}
-	return byID
+	return status, byID
 }

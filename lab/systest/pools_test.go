@@ -74,7 +74,8 @@ func TestAnHTTPSPoolIsCheckedOverTLS(t *testing.T) {
 	ok(t, err)
 	ok(t, site.Dir1.UntilAnswer(site.Web1.ReadyURL()+"/http", 200))
 	ok(t, site.Dir1.UntilAnswer(site.Web1.ReadyURL()+"/https", 503))
-	f := check(t, site.Web1)["pool/https"]
+	_, findings := check(t, site.Web1)
+	f := findings["pool/https"]
 	if f.Status != "failed" || !strings.Contains(f.Got, "other.example.org") {
 		t.Errorf("check says %+v, want it to name other.example.org", f)
 	}

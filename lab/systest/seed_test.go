@@ -31,7 +31,7 @@ func TestTheSeedsSettingsAreInForceOrNamedWithTheReason(t *testing.T) {
 	agent := startAgent(t, site.Web1, site.AgentConfig(network.HTTPPool, string(text)))
 	startAgent(t, site.Web2, site.AgentConfig(network.HTTPPool))
 
-	findings := check(t, site.Web1)
+	_, findings := check(t, site.Web1)
 	for _, key := range slices.Sorted(maps.Keys(seed.Sysctl)) {
 		got, err := site.Web1.Sysctl(strings.ReplaceAll(key, ".", "/"))
 		f := findings["sysctl/set/"+key]

@@ -1,6 +1,7 @@
 package systest
 
 import (
+	"os/exec"
 	"testing"
 
 	"rsagent/lab/network"
@@ -8,7 +9,11 @@ import (
 
 func TestTwoBareNodesServeThroughTheTunnel(t *testing.T) {
 	site := newService(t)
-	startAgents(t, site, site.AgentConfig(network.HTTPPool))
+	startAgent(t, site.Web1, site.AgentConfig(network.HTTPPool))
+	_, err := site.Web2.Start(exec.Command("rsagent", "run", "--vip", network.VIP.String(),
+		"--director", site.Dir1.Addr.String(), "--director", site.Dir2.Addr.String()))
+	ok(t, err)
+	ok(t, site.Web2.UntilReady())
 	capture, err := site.StartCapture()
 	ok(t, err)
 	answers := site.Client.Requests(200)

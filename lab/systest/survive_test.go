@@ -52,7 +52,8 @@ func TestWhatWasSetUpSurvivesTheDaemon(t *testing.T) {
 	stands(t)
 	agent = startAgent(t, site.Web1, site.AgentConfig(settings, network.HTTPPool, quick))
 	stands(t)
-	if f := check(t, site.Web1)["tunnel/foreign"]; f.Status != "failed" || f.Severity != "advisory" || f.Got != foreign {
+	_, findings := check(t, site.Web1)
+	if f := findings["tunnel/foreign"]; f.Status != "failed" || f.Severity != "advisory" || f.Got != foreign {
 		t.Errorf("the address of somebody else is reported as %+v", f)
 	}
 	ends(t, agent)
