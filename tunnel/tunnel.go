@@ -70,6 +70,9 @@ type Address struct {
 type Handle struct {
 	route *netlink.Handle
 	diag  *diagSocket
+
+	firewall    *nftSocket
+	firewallErr error // why there is no socket to the packet filter
 }
 
 // answerTimeout bounds the wait for a kernel that owes an answer. It answers
@@ -77,7 +80,8 @@ type Handle struct {
 const answerTimeout = 10 * time.Second
 
 // Open returns a Handle to the network namespace of the calling thread. It
-// needs no privilege; changing anything needs CAP_NET_ADMIN.
+// needs no privilege; changing anything needs CAP_NET_ADMIN. A kernel without
+// nf_tables is no error before the packet filter is asked for.
 func Open() (*Handle, error) {
 	route, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -92,13 +96,18 @@ func Open() (*Handle, error) {
 		route.Close()
 		return nil, err
 	}
-	return &Handle{route: route, diag: diag}, nil
+	h := &Handle{route: route, diag: diag}
+	h.firewall, h.firewallErr = openNFTables()
+	return h, nil
 }
 
 // Close frees the sockets. The Handle is of no use afterwards.
 func (h *Handle) Close() {
 	h.route.Close()
 	h.diag.close()
+	if h.firewall != nil {
+		h.firewall.close()
+	}
 }
 
 // looks is how often Observe looks again when the node changes under its

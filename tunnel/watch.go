@@ -3,7 +3,6 @@ package tunnel
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"syscall"
 	"time"
@@ -55,21 +54,41 @@ func watch(ctx context.Context, changed func(), subscribe func() (*os.File, erro
 	}
 }
 
+// WatchFirewall calls changed once it has subscribed, and again after each
+// change to the packet filter (nf_tables, any table of the namespace, by
+// anybody: ApplyFirewall too). In all else it is as Watch. It needs
+// CAP_NET_ADMIN.
+func WatchFirewall(ctx context.Context, changed func()) error {
+	return watch(ctx, changed, subscribeFirewall)
+}
+
 // subscribe returns a netlink socket, not blocking, to which the kernel sends
 // its notes.
 func subscribe() (*os.File, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
-	if err != nil {
-		return nil, fmt.Errorf("cannot open a netlink socket to watch the node: %v", err)
+	file, err := subscribeTo(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_NETCONF)
+	return file, cannot(err, "subscribe to what happens to links and addresses")
+}
+
+func subscribeFirewall() (*os.File, error) {
+	file, err := subscribeTo(unix.NETLINK_NETFILTER, unix.NFNLGRP_NFTABLES)
+	if errors.Is(err, unix.EPROTONOSUPPORT) {
+		err = ErrNoNFTables
 	}
-	groups := []uint{unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_NETCONF}
+	return file, cannot(err, "subscribe to what happens to the packet filter")
+}
+
+func subscribeTo(protocol int, groups ...uint) (*os.File, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
+	if err != nil {
+		return nil, err
+	}
 	address := &unix.SockaddrNetlink{Family: unix.AF_NETLINK}
 	for _, g := range groups {
 		address.Groups |= 1 << (g - 1)
 	}
 	if err := unix.Bind(fd, address); err != nil {
 		unix.Close(fd)
-		return nil, fmt.Errorf("cannot subscribe to what happens to links and addresses: %v", err)
+		return nil, err
 	}
 	return os.NewFile(uintptr(fd), "netlink"), nil
 }

@@ -1,0 +1,207 @@
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Firewall is what rsagent wants of the packet filter, IPv4 only: a guard on
+// the tunnel and a limit to the MSS that clients are told. It lives in one
+// table of nf_tables, "ip rsagent", and touches no other. If neither is wanted,
+// the table is not wanted.
+type Firewall struct {
+	// Guard drops, before routing and before conntrack:
+	//
+	//   - IPIP (protocol 4, whoever it is for) whose outer source is no
+	//     director. While there are no Directors this rule is left out: to drop
+	//     everything would cut the node off for want of a setting.
+	//   - What comes out of Device and is not for a VIP. While there are no
+	//     VIPs that is all.
+	//
+	// It cannot tell a director from a host that forges a director's address:
+	// the network has to keep such packets out.
+	Guard     bool
+	Directors []netip.Prefix // may overlap; bits beyond the length do not count
+	VIPs      []netip.Addr
+	Device    string // the tunnel device; the guard needs it
+
+	// MSS is the most that a SYN-ACK from a VIP may announce, in bytes; 0 is no
+	// limit. One that announces less stays as it is, and one that announces
+	// nothing still does.
+	MSS int
+}
+
+// FirewallState is what there is of rsagent's table, in a form that does not
+// depend on the order in which the kernel lists it.
+type FirewallState struct {
+	// What was dropped by either rule of the guard, and the SYN-ACKs whose MSS
+	// was lowered; since the table, or at least the counter, was last made from
+	// nothing.
+	NotDirector, NotVIP, Clamped Counter
+
+	there bool
+	table table
+}
+
+// Counter is how many packets a rule has met.
+type Counter struct {
+	Packets, Bytes uint64 // whole IP packets
+}
+
+// ErrNoNFTables tells that the kernel has no nf_tables, or lacks a part of it,
+// and did not load it.
+var ErrNoNFTables = errors.New("the kernel has no nf_tables, or lacks a part of it (module missing, or may not be loaded)")
+
+// wanted tells whether there is to be a table.
+func (f Firewall) wanted() bool { return f.Guard || f.MSS != 0 }
+
+// check says what cannot be put into the table.
+func (f Firewall) check() error {
+	for _, d := range f.Directors {
+		if !d.IsValid() || !d.Addr().Is4() {
+			return fmt.Errorf("the director %s is not an IPv4 address or prefix", d)
+		}
+	}
+	for _, v := range f.VIPs {
+		if !v.Is4() {
+			return fmt.Errorf("the VIP %s is not an IPv4 address", v)
+		}
+	}
+	if f.Guard && (f.Device == "" || len(f.Device) >= unix.IFNAMSIZ) {
+		return fmt.Errorf("the guard needs the name of the tunnel device, not %q", f.Device)
+	}
+	if f.MSS < 0 || f.MSS > 0xffff {
+		return fmt.Errorf("an MSS of %d bytes cannot be announced", f.MSS)
+	}
+	return nil
+}
+
+// State is what ObserveFirewall returns while f is in place and no packet has
+// been counted. The error names what in f is impossible.
+func (f Firewall) State() (FirewallState, error) {
+	if err := f.check(); err != nil || !f.wanted() {
+		return FirewallState{}, err
+	}
+	return FirewallState{there: true, table: f.table()}, nil
+}
+
+// Holds tells whether what there is is exactly what is wanted: the same chains,
+// rules, sets and counters, and nothing else. Otherwise it says in words what
+// is different.
+func (s FirewallState) Holds(want Firewall) (bool, string) {
+	wanted, err := want.State()
+	switch {
+	case err != nil:
+		return false, err.Error()
+	case !wanted.there && !s.there:
+		return true, ""
+	case !wanted.there:
+		return false, "the table is there"
+	case !s.there:
+		return false, "the table is not there"
+	}
+	differences := s.table.differences(wanted.table)
+	return len(differences) == 0, strings.Join(differences, "; ")
+}
+
+// ObserveFirewall looks at rsagent's table. That there is none is no error. It
+// needs CAP_NET_ADMIN, as the kernel tells nobody else. A look during which
+// somebody changes the packet filter, whichever table, is taken again a few
+// times; then ObserveFirewall fails. If the kernel has no nf_tables,
+// errors.Is(err, ErrNoNFTables).
+func (h *Handle) ObserveFirewall() (FirewallState, error) {
+	if h.firewallErr != nil {
+		return FirewallState{}, h.firewallErr
+	}
+	state, err := h.firewall.observe()
+	return state, cannot(err, "look at the packet filter")
+}
+
+// ApplyFirewall makes rsagent's table what is wanted, or takes it away if
+// neither guard nor clamp is. The kernel puts the whole table in the place of
+// the old one at once, so no packet meets none or a part. Counters go on from
+// where they were; what is counted in the moment between reading them and
+// replacing the table is lost.
+//
+// Each call makes the kernel tell those who watch it, also if nothing has
+// changed, so look first. If the kernel has no nf_tables, or lacks a part of
+// it, errors.Is(err, ErrNoNFTables).
+func (h *Handle) ApplyFirewall(want Firewall) error {
+	if err := want.check(); err != nil {
+		return cannot(err, "set the packet filter")
+	}
+	if !want.wanted() {
+		return h.RemoveFirewall()
+	}
+	if h.firewallErr != nil {
+		return h.firewallErr
+	}
+	return cannot(h.firewall.replace(want), "set the packet filter")
+}
+
+// RemoveFirewall takes rsagent's table away. If there is none, or the kernel
+// cannot have any, that is success.
+func (h *Handle) RemoveFirewall() error {
+	if errors.Is(h.firewallErr, ErrNoNFTables) {
+		return nil
+	}
+	if h.firewallErr != nil {
+		return h.firewallErr
+	}
+	err := h.firewall.remove()
+	if errors.Is(err, ErrNoNFTables) {
+		return nil
+	}
+	return cannot(err, "remove the table from the packet filter")
+}
+
+// table is a table of nf_tables, without the handles and the order that the
+// kernel chose.
+type table struct {
+	flags    uint32
+	chains   map[string]chain
+	sets     map[string]set
+	counters []string // sorted names
+}
+
+type chain struct {
+	kind           string // empty if no packet comes here by itself
+	hook, priority int32
+	policy         uint32
+	rules          []string // expressions as text, see ruleText
+}
+
+type set struct {
+	flags, keyLength uint32
+	elements         []element // sorted
+}
+
+// element is a member of a set, or with a flag of NFT_SET_ELEM_ something else:
+// the first address behind a range, or everything (include/uapi/linux/netfilter/nf_tables.h).
+type element struct {
+	key   [4]byte
+	flags uint32
+}
+
+func (e element) compare(f element) int {
+	if c := slices.Compare(e.key[:], f.key[:]); c != 0 {
+		return c
+	}
+	return int(e.flags) - int(f.flags)
+}
+
+func (e element) String() string {
+	text := netip.AddrFrom4(e.key).String()
+	switch {
+	case e.flags&setElemCatchAll != 0:
+		return "*"
+	case e.flags&unix.NFT_SET_ELEM_INTERVAL_END != 0:
+		return "a range to below " + text
+	}
+	return text
+}
