@@ -154,12 +154,15 @@ func (h *Host) Get(url string) (status int, body string, err error) {
 }
 
 // State is all that an agent could change on the host, as text to compare:
-// links, IPv4 addresses and routes, and the settings that match one of the
-// patterns of paths below /proc/sys.
+// links, IPv4 addresses and routes, packet filters, and the settings that match
+// one of the patterns of paths below /proc/sys.
 func (h *Host) State(settings ...string) (string, error) {
 	var b strings.Builder
-	for _, args := range []string{"-o link", "-4 -o addr", "-4 route show table all"} {
-		out, err := h.Run("ip", strings.Fields(args)...)
+	for _, command := range []string{
+		"ip -o link", "ip -4 -o addr", "ip -4 route show table all", "nft --stateless list ruleset",
+	} {
+		words := strings.Fields(command)
+		out, err := h.Run(words[0], words[1:]...)
 		if err != nil {
 			return "", err
 		}

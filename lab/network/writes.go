@@ -14,18 +14,19 @@ import (
 )
 
 // Writes records all that is changed on a host, as the kernel tells it: links,
-// addresses, routes and network settings by netlink, and every write to a
-// setting, also of the same value, by inotify.
+// addresses, routes, network settings and packet filters by netlink, and every
+// write to a setting, also of the same value, by inotify.
 type Writes struct {
-	netlink, inotify int
-	stop             *os.File
-	stopped          *os.File
-	held             []*os.File
-	byWatch          map[int]string
-	each             func(what string)
-	done             chan struct{}
-	seen             []string
-	err              error
+	route, filter, inotify int
+
+	stop    *os.File
+	stopped *os.File
+	held    []*os.File
+	byWatch map[int]string
+	each    func(what string)
+	done    chan struct{}
+	seen    []string
+	err     error
 }
 
 // WatchWrites begins to record, before it returns. Settings are patterns of
@@ -38,7 +39,10 @@ func (h *Host) WatchWrites(settings ...string) (*Writes, error) {
 // highest priority: who shares CPU 0 with nothing else gets no further until
 // each returns.
 func (h *Host) OnWrites(each func(what string), settings ...string) (*Writes, error) {
-	w := &Writes{netlink: -1, inotify: -1, byWatch: make(map[int]string), each: each, done: make(chan struct{})}
+	w := &Writes{
+		route: -1, filter: -1, inotify: -1,
+		byWatch: make(map[int]string), each: each, done: make(chan struct{}),
+	}
 	err := h.Do(func() error {
 		var err error
 		w.stopped, w.stop, err = os.Pipe()
@@ -54,19 +58,32 @@ func (h *Host) OnWrites(each func(what string), settings ...string) (*Writes, er
 	return w, nil
 }
 
-func (w *Writes) subscribe() (err error) {
-	w.netlink, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+func (w *Writes) subscribe() error {
+	var routeErr, filterErr error
+	w.route, routeErr = listen(unix.NETLINK_ROUTE,
+		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE,
+		unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV4_NETCONF)
+	const nftables = 7 // NFNLGRP_NFTABLES in linux/netfilter/nfnetlink.h
+	w.filter, filterErr = listen(unix.NETLINK_NETFILTER, nftables)
+	return errors.Join(routeErr, filterErr)
+}
+
+// listen opens a netlink socket to which the kernel sends what happens in the
+// groups. It returns -1 with an error.
+func listen(family int, groups ...int) (int, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, family)
 	if err != nil {
-		return err
+		return -1, err
 	}
 	address := &unix.SockaddrNetlink{Family: unix.AF_NETLINK}
-	for _, group := range []int{
-		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE,
-		unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV4_NETCONF,
-	} {
+	for _, group := range groups {
 		address.Groups |= 1 << (group - 1)
 	}
-	return unix.Bind(w.netlink, address)
+	if err := unix.Bind(fd, address); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
 }
 
 // watch holds each file open: the kernel drops the watch of a file of
@@ -105,18 +122,20 @@ func (w *Writes) record(started chan<- struct{}) {
 	w.err = first()
 	close(started)
 	fds := []unix.PollFd{
-		{Fd: int32(w.netlink), Events: unix.POLLIN},
-		{Fd: int32(w.inotify), Events: unix.POLLIN},
 		{Fd: int32(w.stopped.Fd()), Events: unix.POLLIN},
+		{Fd: int32(w.route), Events: unix.POLLIN},
+		{Fd: int32(w.filter), Events: unix.POLLIN},
+		{Fd: int32(w.inotify), Events: unix.POLLIN},
 	}
 	buffer := make([]byte, 64<<10)
-	for fds[2].Revents == 0 {
+	for fds[0].Revents == 0 {
 		_, err := unix.Poll(fds, -1)
 		if err != nil && err != unix.EINTR {
 			w.err = errors.Join(w.err, err)
 			return
 		}
-		w.drain(w.netlink, buffer, w.notes)
+		w.drain(w.route, buffer, w.notes)
+		w.drain(w.filter, buffer, func([]byte) { w.note("packet filter changed") })
 		w.drain(w.inotify, buffer, w.writes)
 	}
 }
@@ -204,7 +223,7 @@ func (w *Writes) Stop() ([]string, error) {
 }
 
 func (w *Writes) close() {
-	for _, fd := range []int{w.netlink, w.inotify} {
+	for _, fd := range []int{w.route, w.filter, w.inotify} {
 		if fd >= 0 {
 			unix.Close(fd)
 		}

@@ -53,7 +53,9 @@ func TestANodeSetUpByHandIsTakenOver(t *testing.T) {
 	load := site.Client.StartLoad(perSecond)
 	startAgents(t, site, site.AgentConfig(network.HTTPPool))
 	time.Sleep(time.Second)
-	allAnswered(t, load.Stop(), "web1", "web2")
+	answers := load.Stop()
+	allAnswered(t, answers, "web1", "web2")
+	noneDelayed(t, answers)
 }
 
 func TestANodeServesWhereReversePathFilteringIsStrict(t *testing.T) {

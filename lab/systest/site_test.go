@@ -93,6 +93,17 @@ func allAnswered(t *testing.T, answers network.Answers, nodes ...string) {
 	}
 }
 
+// noneDelayed fails the test if a request took so long that a packet of it
+// must have been sent again: TCP does that after a second at the earliest.
+func noneDelayed(t *testing.T, answers network.Answers) {
+	t.Helper()
+	for _, a := range answers {
+		if a.Took >= time.Second {
+			t.Errorf("a packet was lost: the request at %s took %v", a.Sent.Format("05.000"), a.Took)
+		}
+	}
+}
+
 // patience is how long a program that has nothing to wait for may take.
 const patience = 20 * time.Second
 

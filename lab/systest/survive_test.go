@@ -31,6 +31,24 @@ func TestTrafficDoesNotDependOnTheDaemon(t *testing.T) {
 	}
 }
 
+// Here the director checks nothing, so the node gets its share all the while.
+func TestARestartMovesNoPacket(t *testing.T) {
+	site := newService(t)
+	config := site.AgentConfig(network.HTTPPool, "[drain]\nnotice = \"1s\"\n")
+	agent, _ := startAgents(t, site, config)
+	load := site.Client.StartLoad(2 * perSecond)
+	for _, end := range []func(*testing.T, *network.Process){dies, ends, dies} {
+		time.Sleep(500 * time.Millisecond)
+		end(t, agent)
+		time.Sleep(500 * time.Millisecond)
+		agent = startAgent(t, site.Web1, config)
+	}
+	time.Sleep(500 * time.Millisecond)
+	answers := load.Stop()
+	allAnswered(t, answers, "web1", "web2")
+	noneDelayed(t, answers)
+}
+
 func TestWhatWasSetUpSurvivesTheDaemon(t *testing.T) {
 	site := newService(t)
 	const settings = "[sysctl]\n\"net.ipv4.tcp_fin_timeout\" = \"17\"\n"
