@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -158,50 +157,4 @@ func (h *Handle) RemoveFirewall() error {
 		return nil
 	}
 	return cannot(err, "remove the table from the packet filter")
-}
-
-// table is a table of nf_tables, without the handles and the order that the
-// kernel chose.
-type table struct {
-	flags    uint32
-	chains   map[string]chain
-	sets     map[string]set
-	counters []string // sorted names
-}
-
-type chain struct {
-	kind           string // empty if no packet comes here by itself
-	hook, priority int32
-	policy         uint32
-	rules          []string // expressions as text, see ruleText
-}
-
-type set struct {
-	flags, keyLength uint32
-	elements         []element // sorted
-}
-
-// element is a member of a set, or with a flag of NFT_SET_ELEM_ something else:
-// the first address behind a range, or everything (include/uapi/linux/netfilter/nf_tables.h).
-type element struct {
-	key   [4]byte
-	flags uint32
-}
-
-func (e element) compare(f element) int {
-	if c := slices.Compare(e.key[:], f.key[:]); c != 0 {
-		return c
-	}
-	return int(e.flags) - int(f.flags)
-}
-
-func (e element) String() string {
-	text := netip.AddrFrom4(e.key).String()
-	switch {
-	case e.flags&setElemCatchAll != 0:
-		return "*"
-	case e.flags&unix.NFT_SET_ELEM_INTERVAL_END != 0:
-		return "a range to below " + text
-	}
-	return text
 }

@@ -3,7 +3,6 @@ package tunnel
 import (
 	"encoding/binary"
 	"fmt"
-	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -60,9 +59,9 @@ const register = unix.NFT_REG_1
 // ip protocol 4 ip saddr != @directors counter name not_director drop
 func dropNotDirector() []expr.Any {
 	return []expr.Any{
-		load(expr.PayloadBaseNetworkHeader, 9, 1),
+		bytesOf(expr.PayloadBaseNetworkHeader, 9, 1),
 		equal(unix.IPPROTO_IPIP),
-		load(expr.PayloadBaseNetworkHeader, 12, 4),
+		bytesOf(expr.PayloadBaseNetworkHeader, 12, 4),
 		&expr.Lookup{SourceRegister: register, SetName: directorsSet, Invert: true},
 		count(notDirectorCounter),
 		&expr.Verdict{Kind: expr.VerdictDrop},
@@ -76,7 +75,7 @@ func dropNotVIP(device string) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: register},
 		equal(name...),
-		load(expr.PayloadBaseNetworkHeader, 16, 4),
+		bytesOf(expr.PayloadBaseNetworkHeader, 16, 4),
 		&expr.Lookup{SourceRegister: register, SetName: vipsSet, Invert: true},
 		count(notVIPCounter),
 		&expr.Verdict{Kind: expr.VerdictDrop},
@@ -97,10 +96,10 @@ func lowerMSS(mss int) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register},
 		equal(unix.IPPROTO_TCP),
-		load(expr.PayloadBaseTransportHeader, 13, 1),
+		bytesOf(expr.PayloadBaseTransportHeader, 13, 1),
 		&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: 1, Mask: []byte{syn | ack}, Xor: []byte{0}},
 		equal(syn | ack),
-		load(expr.PayloadBaseNetworkHeader, 12, 4),
+		bytesOf(expr.PayloadBaseNetworkHeader, 12, 4),
 		&expr.Lookup{SourceRegister: register, SetName: vipsSet},
 		&expr.Exthdr{DestRegister: register, Type: option, Offset: at, Len: length, Op: expr.ExthdrOpTcpopt},
 		&expr.Cmp{Op: expr.CmpOpGt, Register: register, Data: limit},
@@ -110,7 +109,7 @@ func lowerMSS(mss int) []expr.Any {
 	}
 }
 
-func load(base expr.PayloadBase, offset, length uint32) expr.Any {
+func bytesOf(base expr.PayloadBase, offset, length uint32) expr.Any {
 	return &expr.Payload{DestRegister: register, Base: base, Offset: offset, Len: length}
 }
 
@@ -213,100 +212,4 @@ func intervals(spans []span) []element {
 		}
 	}
 	return elements
-}
-
-// differences says in words how t differs from what is wanted.
-func (t table) differences(want table) []string {
-	var list []string
-	if t.flags != want.flags {
-		list = append(list, fmt.Sprintf("the table has the flags %#x (1: dormant)", t.flags))
-	}
-	list = append(list, strangers("chain", t.chains, want.chains)...)
-	for _, name := range slices.Sorted(maps.Keys(want.chains)) {
-		if got, ok := t.chains[name]; ok {
-			list = append(list, got.differences(name, want.chains[name])...)
-		}
-	}
-	list = append(list, strangers("set", t.sets, want.sets)...)
-	for _, name := range slices.Sorted(maps.Keys(want.sets)) {
-		if got, ok := t.sets[name]; ok {
-			list = append(list, got.differences(name, want.sets[name])...)
-		}
-	}
-	if !slices.Equal(t.counters, want.counters) {
-		list = append(list, fmt.Sprintf("the counters are %q, not %q", t.counters, want.counters))
-	}
-	return list
-}
-
-// strangers names what is there and should not be, and what is not and should.
-func strangers[V any](kind string, got, want map[string]V) []string {
-	var list []string
-	for _, name := range slices.Sorted(maps.Keys(want)) {
-		if _, ok := got[name]; !ok {
-			list = append(list, fmt.Sprintf("%s %s is not there", kind, name))
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(got)) {
-		if _, ok := want[name]; !ok {
-			list = append(list, fmt.Sprintf("%s %s is there", kind, name))
-		}
-	}
-	return list
-}
-
-func (c chain) differences(name string, want chain) []string {
-	if c.kind != want.kind || c.hook != want.hook || c.priority != want.priority {
-		return []string{fmt.Sprintf("chain %s is elsewhere: type %q hook %d priority %d", name, c.kind, c.hook, c.priority)}
-	}
-	var list []string
-	if c.policy != want.policy {
-		list = append(list, fmt.Sprintf("chain %s does not let through what it does not name", name))
-	}
-	if len(c.rules) != len(want.rules) {
-		return append(list, fmt.Sprintf("the number of rules in chain %s is %d, not %d", name, len(c.rules), len(want.rules)))
-	}
-	for i, r := range c.rules {
-		if r != want.rules[i] {
-			list = append(list, fmt.Sprintf("rule %d of chain %s is another one", i+1, name))
-		}
-	}
-	return list
-}
-
-func (s set) differences(name string, want set) []string {
-	var list []string
-	if s.flags != want.flags || s.keyLength != want.keyLength {
-		list = append(list, fmt.Sprintf("set %s is of another kind", name))
-	}
-	lacks, has := beyond(want.elements, s.elements), beyond(s.elements, want.elements)
-	if len(lacks) > 0 {
-		list = append(list, fmt.Sprintf("set %s lacks %s", name, some(lacks)))
-	}
-	if len(has) > 0 {
-		list = append(list, fmt.Sprintf("set %s has %s", name, some(has)))
-	}
-	return list
-}
-
-// beyond is what a has and b has not; both are sorted.
-func beyond(a, b []element) []element {
-	var list []element
-	for _, e := range a {
-		for len(b) > 0 && b[0].compare(e) < 0 {
-			b = b[1:]
-		}
-		if len(b) == 0 || b[0] != e {
-			list = append(list, e)
-		}
-	}
-	return list
-}
-
-// some names the first elements and the number of the others.
-func some(list []element) string {
-	if len(list) == 1 {
-		return list[0].String()
-	}
-	return fmt.Sprintf("%s and %d more", list[0], len(list)-1)
 }

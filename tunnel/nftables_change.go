@@ -58,26 +58,34 @@ func ourTable() *nftables.Table {
 }
 
 func (s *nftSocket) addSet(ours *nftables.Table, name string, content set) error {
-	set := &nftables.Set{
-		Table: ours, Name: name, KeyType: nftables.TypeIPAddr,
-		Interval: content.flags&unix.NFT_SET_INTERVAL != 0,
+	// With a size the kernel takes a hash that does not grow. One that grows
+	// does so a while after the change, and a list that is taken meanwhile lacks
+	// elements and has others twice, without a mark (nft_rhash_walk,
+	// net/netfilter/nft_set_hash.c).
+	set := &nftables.Set{Table: ours, Name: name, KeyType: nftables.TypeIPAddr, Size: uint32(len(content.elements))}
+	if content.flags&unix.NFT_SET_INTERVAL != 0 {
+		set.Interval, set.Size = true, 0 // a tree
 	}
 	if err := s.changes.AddSet(set, nil); err != nil {
 		return err
 	}
-	elements := make([]nftables.SetElement, 0, len(content.elements))
-	for i := range content.elements {
-		e := &content.elements[i]
-		elements = append(elements, nftables.SetElement{
-			Key: e.key[:], IntervalEnd: e.flags&unix.NFT_SET_ELEM_INTERVAL_END != 0,
-		})
-	}
-	for some := range slices.Chunk(elements, elementsAtOnce) {
+	for some := range slices.Chunk(setElements(content.elements), elementsAtOnce) {
 		if err := s.changes.SetAddElements(set, some); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func setElements(elements []element) []nftables.SetElement {
+	list := make([]nftables.SetElement, 0, len(elements))
+	for i := range elements {
+		e := &elements[i]
+		list = append(list, nftables.SetElement{
+			Key: e.key[:], IntervalEnd: e.flags&unix.NFT_SET_ELEM_INTERVAL_END != 0,
+		})
+	}
+	return list
 }
 
 // remove takes the table away. If it is not there, nobody is told of a change.

@@ -19,10 +19,15 @@ import (
 // changed, run together, once it has subscribed.
 func watching(t *testing.T) <-chan struct{} {
 	t.Helper()
+	return watchingWith(t, Watch)
+}
+
+func watchingWith(t *testing.T, watch func(context.Context, func()) error) <-chan struct{} {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	calls := make(chan struct{}, 1)
 	done := inSameNamespace(t)(func() {
-		if err := Watch(ctx, func() { signal(calls) }); err != nil {
+		if err := watch(ctx, func() { signal(calls) }); err != nil {
 			t.Error(err)
 		}
 	})
