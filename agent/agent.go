@@ -53,7 +53,6 @@ func (r *Refusal) Error() string {
 type Agent struct {
 	config     config.Config
 	conditions []Condition
-	settings   []sysctl.Key
 	host       Host
 	log        zerolog.Logger
 	metrics    *health.Metrics
@@ -75,7 +74,7 @@ func New(c config.Config, host Host, log zerolog.Logger, version string) (*Agent
 		return nil, err
 	}
 	a := &Agent{
-		config: c, conditions: append(Conditions(c), notDraining()), settings: settingKeys(c),
+		config: c, conditions: append(Conditions(c), notDraining()),
 		host: host, log: log, systemd: s,
 		pools:   results{byPool: make(map[string]probe.Result)},
 		kick:    make(chan struct{}, 1),
@@ -101,6 +100,7 @@ func (a *Agent) Run(ctx context.Context, listener net.Listener, signals <-chan o
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return tunnel.Watch(ctx, a.look) })
 	group.Go(func() error { return a.host.Watcher.Run(ctx, a.look) })
+	group.Go(func() error { return a.watchFirewall(ctx) })
 	for _, p := range a.config.Pools {
 		group.Go(func() error { a.probe(ctx, p); return nil })
 	}
@@ -138,6 +138,18 @@ func refusal(conditions []Condition, findings []health.Finding) error {
 		if c.Fatal && findings[i].Status == health.Failed {
 			return &Refusal{Finding: findings[i]}
 		}
+	}
+	return nil
+}
+
+// watchFirewall follows the packet filter. A kernel that has none has nothing
+// to tell; the condition says so.
+func (a *Agent) watchFirewall(ctx context.Context) error {
+	if a.config.Tunnel.Mode != config.ModeIPIP {
+		return nil
+	}
+	if err := tunnel.WatchFirewall(ctx, a.look); err != nil {
+		a.log.Warn().Err(err).Stringer("sweep", sweep).Msg("changes of the packet filter are seen at the next sweep only")
 	}
 	return nil
 }
@@ -201,10 +213,7 @@ func notEnforced(c config.Config) []string {
 			keys = append(keys, key)
 		}
 	}
-	ipip := c.Tunnel.Mode == config.ModeIPIP
-	add(ipip && c.Tunnel.Guard, "tunnel.guard")
-	add(ipip && c.Tunnel.ClampMSS != config.MSSClamp{}, "tunnel.clamp_mss")
-	add(ipip && c.Tunnel.OnStop == "remove", "tunnel.on_stop")
+	add(c.Tunnel.OnStop == "remove", "tunnel.on_stop")
 	add(c.Health.AgentListen != "", "health.agent_listen")
 	return keys
 }

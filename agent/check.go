@@ -13,7 +13,7 @@ import (
 // Check looks at the node once, asks the service of each pool once, and
 // judges what it found. It changes nothing.
 func Check(ctx context.Context, c config.Config, host Host) health.Report {
-	n := host.observe(c.Tunnel.Device, settingKeys(c))
+	n := host.look(c)
 	n.Pools = tryPools(ctx, c)
 	return health.NewReport(n.Time, evaluate(Conditions(c), n))
 }

@@ -50,12 +50,14 @@ func goodNode() Node {
 		Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		Net: tunnel.Node{Links: []tunnel.Link{
 			{Index: 1, Name: "lo", Kind: "device", Up: true, Loopback: true},
-			{Index: 2, Name: "eth0", Kind: "device", Up: true},
+			{Index: 2, Name: "eth0", Kind: "device", Up: true, MTU: 1500},
 			{Index: 3, Name: "tunl0", Kind: "ipip", Up: true, NoARP: true, Fallback: true},
-			{Index: 4, Name: "eth0.100", Kind: "vlan", Up: true},
+			{Index: 4, Name: "eth0.100", Kind: "vlan", Up: true, MTU: 1500},
 		}},
-		Sysctl: sysctl.Values{"net/ipv4/tcp_tw_recycle": {Err: fs.ErrNotExist}},
-		Pools:  map[string]probe.Result{"web": {State: probe.Up}},
+		Sysctl:   sysctl.Values{"net/ipv4/tcp_tw_recycle": {Err: fs.ErrNotExist}},
+		Pools:    map[string]probe.Result{"web": {State: probe.Up}},
+		Facing:   []int{2},
+		Firewall: state(guarded(1440)),
 	}
 	n.address("eth0", "10.0.0.5/24")
 	n.address("tunl0", "203.0.113.10/32")
@@ -65,6 +67,22 @@ func goodNode() Node {
 		"net/ipv4/conf/eth0.100/arp_ignore=0", "net/ipv4/conf/eth0.100/arp_announce=0",
 		"net/ipv4/conf/tunl0/rp_filter=0")
 	return n
+}
+
+// guarded is the packet filter that oneVIP wants, for an MSS.
+func guarded(mss int) tunnel.Firewall {
+	return tunnel.Firewall{
+		Guard: true, Directors: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")},
+		VIPs: []netip.Addr{vip}, Device: "tunl0", MSS: mss,
+	}
+}
+
+func state(f tunnel.Firewall) tunnel.FirewallState {
+	s, err := f.State()
+	if err != nil {
+		panic(err)
+	}
+	return s
 }
 
 func (n *Node) address(link, prefix string) {
@@ -166,6 +184,26 @@ skipped pool/web
 		{"strict conf.all with a loose device is good", func(n *Node) {
 			n.set("net/ipv4/conf/all/rp_filter=1", "net/ipv4/conf/tunl0/rp_filter=2")
 		}, ""},
+		{"a packet filter that somebody flushed", func(n *Node) { n.Firewall = tunnel.FirewallState{} },
+			`failed tunnel/firewall: the table is not there
+  table ip rsagent: not as wanted -> the table ip rsagent with its guard and an MSS of 1440 at most
+`},
+		{"an interface towards the directors with a smaller MTU", func(n *Node) {
+			n.Net.Links[1].MTU = 1400
+			n.Firewall = state(guarded(1340))
+		}, ""},
+		{"the interface of others does not count", func(n *Node) { n.Net.Links[3].MTU = 1280 }, ""},
+		{"without a route to the directors every interface counts", func(n *Node) {
+			n.Facing = nil
+			n.Net.Links[3].MTU = 1280
+			n.Firewall = state(guarded(1220))
+		}, ""},
+		{"a packet filter that cannot be looked at is unknown", func(n *Node) { n.FirewallErr = errors.New("operation not permitted") },
+			"unknown tunnel/firewall: operation not permitted\n"},
+		{"a kernel without nf_tables has no guard", func(n *Node) { n.FirewallErr = tunnel.ErrNoNFTables },
+			`failed tunnel/firewall: the kernel has no nf_tables, or lacks a part of it (module missing, or may not be loaded)
+  table ip rsagent: not as wanted -> the table ip rsagent with its guard and an MSS of 1440 at most
+`},
 		{"no device", func(n *Node) {
 			n.dropLink("tunl0")
 			delete(n.Addresses, vip)
@@ -263,6 +301,7 @@ skipped pool/web
 
 func TestConfiguredReversePathFilterYieldsToConfAll(t *testing.T) {
 	c := declared(t, `vips = ["203.0.113.10"]
+directors = ["10.0.0.1"]
 [sysctl]
 "net.ipv4.conf.tunl0.rp_filter" = "0"
 `)

@@ -53,13 +53,14 @@ func tunnelConditions(c config.Config) []Condition {
 		arpForInterfaces(arpIgnoreID, arpIgnore(), arpIgnoreAllID),
 		arpForAll(arpAnnounceAllID, arpAnnounce()),
 		arpForInterfaces(arpAnnounceID, arpAnnounce(), arpAnnounceAllID),
+		firewallHolds(c),
 		deviceExists(device, append(arp, kernelID, deviceKindID)),
 		notStrict(device, c.Sysctl),
 	)
 	for _, vip := range c.VIPs {
 		list = append(list, vipOnDevice(device, vip, append(arp, deviceID, vipElsewhereID(vip))))
 	}
-	return append(list, deviceUp(device), nothingForeign(device, c.VIPs))
+	return append(list, deviceUp(device), nothingForeign(c))
 }
 
 // Found returns what can be judged on a node without a configuration, and the

@@ -182,7 +182,12 @@ func deviceUp(device string) Condition {
 
 // nothingForeign reports addresses on the device that nobody declared. They
 // are not rsagent's, so they stay.
-func nothingForeign(device string, vips []netip.Addr) Condition {
+func nothingForeign(c config.Config) Condition {
+	device := c.Tunnel.Device
+	cause := "somebody else put it there; rsagent leaves it alone"
+	if c.Tunnel.Guard {
+		cause += ", and its guard drops what comes for it by the tunnel"
+	}
 	return Condition{
 		ID:       foreignID,
 		Title:    "The tunnel device holds the VIPs and nothing else",
@@ -193,7 +198,7 @@ func nothingForeign(device string, vips []netip.Addr) Condition {
 			if n.NetErr != nil {
 				return unknown(want, n.NetErr)
 			}
-			foreign := foreignOn(n, device, vips)
+			foreign := foreignOn(n, device, c.VIPs)
 			if len(foreign) == 0 {
 				return Verdict{Status: health.OK, Want: want, Got: "none"}
 			}
@@ -202,7 +207,7 @@ func nothingForeign(device string, vips []netip.Addr) Condition {
 				remedies = append(remedies, fmt.Sprintf("ip addr del %s dev %s", p, device))
 			}
 			return Verdict{Status: health.Failed, Want: want, Got: commas(foreign),
-				Cause:  "somebody else put it there; rsagent leaves it alone",
+				Cause:  cause,
 				Remedy: "add it to vips, or: " + strings.Join(remedies, "; ")}
 		},
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"rsagent/agent/config"
 	"rsagent/probe"
 	"rsagent/sysctl"
 	"rsagent/tunnel"
@@ -13,15 +14,18 @@ import (
 // Node is one snapshot of all that the conditions look at. Each source
 // carries its own error: what could not be looked at is unknown, not broken.
 type Node struct {
-	Time      time.Time
-	IPIP      tunnel.Obstacle // what speaks against IPIP in this kernel
-	Net       tunnel.Node
-	Addresses map[netip.Addr][]tunnel.Address // those of Net, by address
-	NetErr    error
-	Sysctl    sysctl.Values
-	Unwatched error // why a change of Sysctl may be seen at the next sweep only
-	Pools     map[string]probe.Result
-	Draining  string // who asked the node to leave service; empty: nobody
+	Time        time.Time
+	IPIP        tunnel.Obstacle // what speaks against IPIP in this kernel
+	Net         tunnel.Node
+	Addresses   map[netip.Addr][]tunnel.Address // those of Net, by address
+	NetErr      error
+	Facing      []int // the links by which the directors are reached
+	Firewall    tunnel.FirewallState
+	FirewallErr error
+	Sysctl      sysctl.Values
+	Unwatched   error // why a change of Sysctl may be seen at the next sweep only
+	Pools       map[string]probe.Result
+	Draining    string // who asked the node to leave service; empty: nobody
 }
 
 // Host is where a node is looked at and repaired.
@@ -60,8 +64,18 @@ func (h Host) Close() {
 	h.Sysctl.Close()
 }
 
-// observe takes a snapshot. Settings are the keys to read besides those
-// that LVS-TUN needs.
+// look takes a snapshot of the node for a configuration.
+func (h Host) look(c config.Config) Node {
+	n := h.observe(c.Tunnel.Device, settingKeys(c))
+	if c.Tunnel.Mode == config.ModeIPIP {
+		n.Facing = h.facing(c.Directors)
+		n.Firewall, n.FirewallErr = h.Net.ObserveFirewall()
+	}
+	return n
+}
+
+// observe takes a snapshot of what there is on any node. Settings are the keys
+// to read besides those that LVS-TUN needs.
 func (h Host) observe(device string, settings []sysctl.Key) Node {
 	n := Node{Time: time.Now()}
 	n.Net, n.NetErr = h.Net.Observe()

@@ -42,7 +42,7 @@ func (a *Agent) converge() outcome {
 }
 
 func (a *Agent) observe() Node {
-	n := a.host.observe(a.config.Tunnel.Device, a.settings)
+	n := a.host.look(a.config)
 	n.Pools = a.pools.all()
 	n.Draining = a.draining
 	a.sayUnwatched(n.Unwatched)

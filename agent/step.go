@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"rsagent/sysctl"
+	"rsagent/tunnel"
 )
 
 // Step is one change of the node, as it is logged.
@@ -62,5 +63,13 @@ func setUp(device string) Step {
 		What: "device " + device, Old: "down", New: "up",
 		do:   func(h Host) error { return h.Net.SetUp(device) },
 		undo: func(h Host) error { return h.Net.SetDown(device) },
+	}
+}
+
+func applyFirewall(f tunnel.Firewall) Step {
+	return Step{
+		What: "table ip rsagent", Old: "not as wanted", New: inWordsOf(f),
+		do:   func(h Host) error { return h.Net.ApplyFirewall(f) },
+		undo: func(h Host) error { return h.Net.RemoveFirewall() },
 	}
 }
