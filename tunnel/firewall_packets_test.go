@@ -187,6 +187,7 @@ func TestGuardDropsWhatComesByTheTunnelForAnythingButAVIP(t *testing.T) {
 		{"with one", Firewall{Guard: true, Device: "wan", VIPs: addrs(vipAddress)}, 1, Counter{2, 2 * 33}},
 		{"with one but no VIP", Firewall{Guard: true, Device: "wan"}, 0, Counter{5, 5 * 33}},
 		{"with one for a device whose name is longer", Firewall{Guard: true, Device: "wan0"}, 3, Counter{5, 5 * 33}},
+		{"with one for a device whose name is shorter", Firewall{Guard: true, Device: "wa"}, 3, Counter{5, 5 * 33}},
 	}
 	for _, test := range tests {
 		must(t, h.ApplyFirewall(test.want))
