@@ -46,6 +46,11 @@ func (a *Agent) observe() Node {
 	n.Pools = a.pools.all()
 	n.Draining = a.draining
 	a.sayUnwatched(n.Unwatched)
+	a.metrics.Counted(health.Packets{
+		NotDirector: n.Firewall.NotDirector.Packets,
+		NotVIP:      n.Firewall.NotVIP.Packets,
+		Clamped:     n.Firewall.Clamped.Packets,
+	})
 	return n
 }
 

@@ -157,6 +157,7 @@ func TestMetricsTellTheState(t *testing.T) {
 	m.Repaired("a")
 	m.Repaired("a")
 	m.Round()
+	m.Counted(Packets{NotDirector: 3, NotVIP: 4, Clamped: 5})
 	server := Endpoint{Latest: latest, StaleAfter: time.Minute, Metrics: m.Handler()}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -182,6 +183,9 @@ func TestMetricsTellTheState(t *testing.T) {
 		`rsagent_condition{condition="a",severity="required",status="failed"} 0`,
 		`rsagent_repairs_total{condition="a"} 2`,
 		"rsagent_rounds_total 1",
+		`rsagent_guard_dropped_packets_total{class="not_director"} 3`,
+		`rsagent_guard_dropped_packets_total{class="not_vip"} 4`,
+		"rsagent_clamped_packets_total 5",
 		"rsagent_last_look_timestamp_seconds ",
 		"process_resident_memory_bytes ",
 	} {

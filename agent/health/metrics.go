@@ -2,6 +2,7 @@ package health
 
 import (
 	"net/http"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -13,6 +14,14 @@ type Metrics struct {
 	registry *prometheus.Registry
 	repairs  *prometheus.CounterVec
 	rounds   prometheus.Counter
+	packets  atomic.Pointer[Packets]
+}
+
+// Packets is what the packet filter has counted, in packets.
+type Packets struct {
+	NotDirector uint64 // dropped: encapsulated, and not from a director
+	NotVIP      uint64 // dropped: unwrapped, and not for a VIP
+	Clamped     uint64 // SYN-ACKs whose MSS was lowered
 }
 
 // NewMetrics returns the metrics of a daemon of that version. What stands in
@@ -34,7 +43,21 @@ func NewMetrics(version string, latest func() Report) *Metrics {
 		Help:        "Always 1; the version is in the label.",
 		ConstLabels: prometheus.Labels{"version": version},
 	}, func() float64 { return 1 })
-	m.registry.MustRegister(m.repairs, m.rounds, build, reportCollector{latest},
+	m.packets.Store(&Packets{})
+	dropped := func(class string, count func(*Packets) uint64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name:        "rsagent_guard_dropped_packets_total",
+			Help:        "Packets that the guard dropped: encapsulated and not from a director, or unwrapped and not for a VIP.",
+			ConstLabels: prometheus.Labels{"class": class},
+		}, func() float64 { return float64(count(m.packets.Load())) })
+	}
+	clamped := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "rsagent_clamped_packets_total",
+		Help: "SYN-ACKs from a VIP whose MSS was lowered.",
+	}, func() float64 { return float64(m.packets.Load().Clamped) })
+	m.registry.MustRegister(m.repairs, m.rounds, build, reportCollector{latest}, clamped,
+		dropped("not_director", func(p *Packets) uint64 { return p.NotDirector }),
+		dropped("not_vip", func(p *Packets) uint64 { return p.NotVIP }),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -44,6 +67,9 @@ func (m *Metrics) Repaired(id string) { m.repairs.WithLabelValues(id).Inc() }
 
 // Round counts a look at the node.
 func (m *Metrics) Round() { m.rounds.Inc() }
+
+// Counted tells what the packet filter has counted so far.
+func (m *Metrics) Counted(p Packets) { m.packets.Store(&p) }
 
 // Handler answers a scrape.
 func (m *Metrics) Handler() http.Handler {
