@@ -14,8 +14,8 @@ import (
 
 // What of the seed's settings cannot come into force, and what must be said.
 var notInForce = map[string]string{
-	"net.ipv4.tcp_tw_recycle":      "4.12",       // gone since then
-	"net.ipv4.conf.eth1.rp_filter": "eth1",       // there is no such interface
+	"net.ipv4.tcp_tw_recycle":      "4.12", // gone since then
+	"net.ipv4.conf.eth1.rp_filter": "no interface eth1",
 	"net.ipv4.ip_local_port_range": "1 to 65535", // 65536 is no port
 }
 

@@ -93,6 +93,28 @@ func TestAStopDrainsForLongerThanTheUnitsLimit(t *testing.T) {
 	}
 }
 
+func TestARestartOfTheUnitDoesNotDrain(t *testing.T) {
+	site := newSite(t)
+	start(t, site)
+	pid := show(t, "MainPID")
+	began := time.Now()
+	_, err := run("systemctl", "restart", unit)
+	ok(t, err)
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("the restart took %v, and the notice of a drain is 5s", took)
+	}
+	want(t, "ActiveState", "active")
+	if again := show(t, "MainPID"); again == pid {
+		t.Errorf("the daemon is still process %s", pid)
+	}
+	ok(t, site.Web1.UntilReady())
+	log, err := run("journalctl", "--no-pager", "--output=cat", "--unit", unit)
+	ok(t, err)
+	if !strings.Contains(log, "restarting without a drain") || strings.Contains(log, "drain began") {
+		t.Errorf("the log does not tell of a restart without a drain: %s", log)
+	}
+}
+
 func TestSystemdEndsADaemonThatHangs(t *testing.T) {
 	site := newSite(t)
 	start(t, site)
