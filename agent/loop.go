@@ -38,6 +38,9 @@ func (a *Agent) loop(ctx context.Context, signals <-chan os.Signal, known chan<-
 				a.log.Warn().Str("signal", s.String()).Msg("drain cut short")
 				return ErrCutShort
 			}
+			if a.handsOver(ctx, s) {
+				return nil
+			}
 			d = a.beginDrain(s)
 			drainStep.Reset(d.wait(time.Now()))
 		case now := <-drainStep.C:
@@ -74,6 +77,20 @@ func (a *Agent) announce(known chan<- struct{}) chan<- struct{} {
 	}
 	close(known)
 	return nil
+}
+
+// handsOver says whether another daemon follows at once. The node then stays in
+// service as it is: draining it would cost more than the moment in between. If
+// that cannot be told, the node drains.
+func (a *Agent) handsOver(ctx context.Context, s os.Signal) bool {
+	again, err := restarting(ctx)
+	if err != nil {
+		a.log.Warn().Err(err).Msg("draining, since this may be a stop")
+	}
+	if again {
+		a.log.Info().Str("signal", s.String()).Msg("restarting without a drain")
+	}
+	return again
 }
 
 // beginDrain turns readiness before anything else.

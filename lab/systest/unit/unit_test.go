@@ -95,6 +95,7 @@ func TestAStopDrainsForLongerThanTheUnitsLimit(t *testing.T) {
 
 func TestARestartOfTheUnitDoesNotDrain(t *testing.T) {
 	site := newSite(t)
+	started := time.Now()
 	start(t, site)
 	pid := show(t, "MainPID")
 	began := time.Now()
@@ -108,7 +109,7 @@ func TestARestartOfTheUnitDoesNotDrain(t *testing.T) {
 		t.Errorf("the daemon is still process %s", pid)
 	}
 	ok(t, site.Web1.UntilReady())
-	log, err := run("journalctl", "--no-pager", "--output=cat", "--unit", unit)
+	log, err := run("journalctl", "--no-pager", "--output=cat", "--unit", unit, fmt.Sprintf("--since=@%d", started.Unix()))
 	ok(t, err)
 	if !strings.Contains(log, "restarting without a drain") || strings.Contains(log, "drain began") {
 		t.Errorf("the log does not tell of a restart without a drain: %s", log)
