@@ -84,7 +84,7 @@ func TestSettingsAreAppliedOrTheReasonIsNamed(t *testing.T) {
 		want := []string{
 			"failed sysctl/set/net.ipv4.ip_local_port_range: " + ports + ": cannot set net.ipv4.ip_local_port_range to \"1024 65536\": invalid argument; the kernel takes",
 			"ok sysctl/set/net.ipv4.tcp_fin_timeout: 17: ",
-			"failed sysctl/set/net.ipv4.tcp_tw_recycle: no such setting in this kernel: ",
+			"failed sysctl/set/net.ipv4.tcp_tw_recycle: no such setting in this kernel: removed in Linux 4.12",
 			"ok drain: in service: ",
 		}
 		got := brief(o.report)

@@ -27,8 +27,12 @@ func (a *Agent) converge() outcome {
 		findings := evaluate(a.conditions, n)
 		repaired := false
 		for i, c := range a.conditions {
-			if a.mayRepair(c, findings[i], o.errs) {
-				o.steps, o.errs[c.ID] = a.repair(c, n, o.steps)
+			if !a.mayRepair(c, findings[i], o.errs) {
+				continue
+			}
+			if steps := c.Repair(n); len(steps) > 0 {
+				done, err := a.repair(c.ID, steps)
+				o.steps, o.errs[c.ID] = append(o.steps, done...), err
 				repaired = true
 			}
 		}
@@ -77,18 +81,17 @@ func (a *Agent) mayRepair(c Condition, f health.Finding, tried map[string]error)
 }
 
 // repair takes the steps of one condition up to the first that fails, and
-// returns them added to the steps before.
-func (a *Agent) repair(c Condition, n Node, steps []Step) ([]Step, error) {
-	for _, s := range c.Repair(n) {
+// returns those taken.
+func (a *Agent) repair(id string, steps []Step) ([]Step, error) {
+	for i, s := range steps {
 		if err := s.do(a.host); err != nil {
 			if errors.Is(err, syscall.EINVAL) {
-				a.refused[c.ID] = err
+				a.refused[id] = err
 			}
-			return steps, err
+			return steps[:i], err
 		}
-		steps = append(steps, s)
-		a.metrics.Repaired(c.ID)
-		a.log.Info().Str("condition", c.ID).Str("what", s.What).
+		a.metrics.Repaired(id)
+		a.log.Info().Str("condition", id).Str("what", s.What).
 			Str("old", s.Old).Str("new", s.New).Msg("repaired")
 	}
 	return steps, nil
@@ -102,10 +105,10 @@ func (a *Agent) explain(findings []health.Finding, errs map[string]error) {
 			continue
 		}
 		err, tried := errs[f.ID]
-		if refusal := a.refused[f.ID]; refusal != nil {
-			err = refusal
-		}
-		switch {
+		switch refusal := a.refused[f.ID]; {
+		case refusal != nil:
+			f.Cause = refusal.Error()
+			f.Remedy = "configure a value that the kernel takes"
 		case err != nil:
 			f.Cause = err.Error()
 		case tried && f.Owned:
