@@ -54,9 +54,9 @@ func headline(b *strings.Builder, r Report, o TextOptions) {
 	case ready:
 		fmt.Fprintf(b, "%s  this node can serve (%s)\n", colour(o, green, "ok"), counts)
 	case r.Status == Failed:
-		fmt.Fprintf(b, "%s  this node cannot serve: %s (%s)\n", colour(o, red, "failed"), why, counts)
+		fmt.Fprintf(b, "%s  this node is not fit to serve: %s\n        (%s)\n", colour(o, red, "failed"), why, counts)
 	default:
-		fmt.Fprintf(b, "%s  it cannot be told whether this node can serve: %s (%s)\n", colour(o, yellow, "unknown"), why, counts)
+		fmt.Fprintf(b, "%s  it cannot be told whether this node can serve: %s\n         (%s)\n", colour(o, yellow, "unknown"), why, counts)
 	}
 }
 
@@ -65,16 +65,41 @@ func details(b *strings.Builder, f Finding, o TextOptions) {
 	if f.Severity == Advisory {
 		word = "advisory " + word
 	}
-	fmt.Fprintf(b, "%s  %s: %s\n", paint(f, o, word), f.ID, f.Title)
-	for _, l := range []struct{ name, text string }{
-		{"want", f.Want}, {"got", f.Got}, {"cause", f.Cause}, {"remedy", f.Remedy},
-	} {
-		if l.text == "" {
-			continue
+	fmt.Fprintf(b, "%s  %s\n", paint(f, o, word), f.ID)
+	fmt.Fprintf(b, "    %s\n", hang(f.Title, "    "))
+	for _, l := range []struct{ name, text string }{{"want", f.Want}, {"got", f.Got}, {"cause", f.Cause}} {
+		if l.text != "" {
+			fmt.Fprintf(b, "    %-6s  %s\n", l.name, hang(l.text, "            "))
 		}
-		text := strings.ReplaceAll(l.text, "\n", "\n            ")
-		fmt.Fprintf(b, "    %-6s  %s\n", l.name, text)
 	}
+	if f.Remedy != "" {
+		// A command is to be pasted, so it stays in one line.
+		fmt.Fprintf(b, "    remedy  %s\n", strings.ReplaceAll(f.Remedy, "\n", "\n            "))
+	}
+}
+
+const columns = 80
+
+// hang breaks a text into lines that end before the last column, all but the
+// first of them indented; the first stands behind as much. A word that is too
+// long has a line of its own.
+func hang(text, indent string) string {
+	var b strings.Builder
+	width := len(indent)
+	for i, word := range strings.Fields(text) {
+		switch {
+		case i == 0:
+		case width+1+len(word) > columns:
+			b.WriteString("\n" + indent)
+			width = len(indent)
+		default:
+			b.WriteByte(' ')
+			width++
+		}
+		b.WriteString(word)
+		width += len(word)
+	}
+	return b.String()
 }
 
 func paint(f Finding, o TextOptions, text string) string {

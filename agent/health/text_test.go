@@ -5,9 +5,11 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -71,4 +73,26 @@ func checkGolden(t *testing.T, name, got string) {
 	if diff := cmp.Diff(string(want), got); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", file, diff)
 	}
+}
+
+func TestHangingTextFitsAndLosesNoWord(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		words := rapid.SliceOf(rapid.StringMatching(`[a-z]{1,90}`)).Draw(t, "words")
+		indent := strings.Repeat(" ", rapid.IntRange(0, 20).Draw(t, "indent"))
+		got := hang(strings.Join(words, " "), indent)
+		if diff := cmp.Diff(strings.Fields(strings.Join(words, " ")), strings.Fields(got)); diff != "" {
+			t.Fatalf("words (-want +got):\n%s", diff)
+		}
+		for i, line := range strings.Split(got, "\n") {
+			if i == 0 {
+				line = indent + line
+			}
+			if len(line) > columns && len(strings.Fields(line)) > 1 {
+				t.Fatalf("a line of %d columns: %q", len(line), line)
+			}
+			if !strings.HasPrefix(line, indent) {
+				t.Fatalf("a line that is not indented: %q", line)
+			}
+		}
+	})
 }
