@@ -186,7 +186,7 @@ skipped pool/web
 		}, ""},
 		{"a packet filter that somebody flushed", func(n *Node) { n.Firewall = tunnel.FirewallState{} },
 			`failed tunnel/firewall: the table is not there
-  table ip rsagent: not as wanted -> the table ip rsagent with its guard and an MSS of 1440 at most
+  table ip rsagent: the table is not there -> the table ip rsagent with its guard and an MSS of 1440 at most
 `},
 		{"an interface towards the directors with a smaller MTU", func(n *Node) {
 			n.Net.Links[1].MTU = 1400
@@ -200,9 +200,11 @@ skipped pool/web
 		}, ""},
 		{"a packet filter that cannot be looked at is unknown", func(n *Node) { n.FirewallErr = errors.New("operation not permitted") },
 			"unknown tunnel/firewall: operation not permitted\n"},
-		{"a kernel without nf_tables has no guard", func(n *Node) { n.FirewallErr = tunnel.ErrNoNFTables },
+		{"a kernel without nf_tables has no guard", func(n *Node) {
+			n.Firewall, n.FirewallErr = tunnel.FirewallState{}, tunnel.ErrNoNFTables
+		},
 			`failed tunnel/firewall: the kernel has no nf_tables, or lacks a part of it (module missing, or may not be loaded)
-  table ip rsagent: not as wanted -> the table ip rsagent with its guard and an MSS of 1440 at most
+  table ip rsagent: the table is not there -> the table ip rsagent with its guard and an MSS of 1440 at most
 `},
 		{"no device", func(n *Node) {
 			n.dropLink("tunl0")

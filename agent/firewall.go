@@ -40,7 +40,11 @@ func firewallHolds(c config.Config) Condition {
 			v.Remedy = "the daemon puts it back; without it, limit protocol 4 to the directors by hand"
 			return v
 		},
-		Repair: func(n Node) []Step { return []Step{applyFirewall(firewallFor(c, n))} },
+		Repair: func(n Node) []Step {
+			wanted := firewallFor(c, n)
+			_, difference := n.Firewall.Holds(wanted)
+			return []Step{applyFirewall(wanted, difference)}
+		},
 	}
 }
 

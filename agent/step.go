@@ -66,9 +66,11 @@ func setUp(device string) Step {
 	}
 }
 
-func applyFirewall(f tunnel.Firewall) Step {
+// applyFirewall replaces rsagent's own table, whatever was in it: its undo
+// takes the table away.
+func applyFirewall(f tunnel.Firewall, difference string) Step {
 	return Step{
-		What: "table ip rsagent", Old: "not as wanted", New: inWordsOf(f),
+		What: "table ip rsagent", Old: difference, New: inWordsOf(f),
 		do:   func(h Host) error { return h.Net.ApplyFirewall(f) },
 		undo: func(h Host) error { return h.Net.RemoveFirewall() },
 	}
