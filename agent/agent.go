@@ -49,7 +49,8 @@ func (r *Refusal) Error() string {
 	return text
 }
 
-// Agent is the daemon. Only Run touches its fields, but for latest and pools.
+// Agent is the daemon. Its fields belong to the loop, but for those that may
+// be used concurrently: latest, pools, kick and metrics.
 type Agent struct {
 	config     config.Config
 	conditions []Condition
@@ -215,6 +216,7 @@ func notEnforced(c config.Config) []string {
 	}
 	add(c.Tunnel.OnStop == "remove", "tunnel.on_stop")
 	add(c.Health.AgentListen != "", "health.agent_listen")
+	add(c.Drain.Fall != 3, "drain.fall")
 	return keys
 }
 

@@ -290,7 +290,10 @@ func TestASettingThatDriftsIsMendedAtOnce(t *testing.T) {
 	go func() { ended <- a.Run(ctx, listener, nil) }()
 	get(t, "http://"+listener.Addr().String()+"/ready") // answers after the first round
 
-	if err := host.Sysctl.Write("net/ipv4/tcp_fin_timeout", "61"); err != nil {
+	// Not by Write, which would read back what the agent has mended already.
+	const key = "/proc/sys/net/ipv4/tcp_fin_timeout"
+	t.Cleanup(func() { os.WriteFile(key, []byte(before), 0) })
+	if err := os.WriteFile(key, []byte("61"), 0); err != nil {
 		t.Error(err)
 	}
 	began := time.Now()

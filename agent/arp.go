@@ -161,9 +161,9 @@ func vipNowhereElse(device string, vip netip.Addr) Condition {
 					continue
 				}
 				return Verdict{Status: health.Failed, Want: want,
-					Got:    fmt.Sprintf("%s on %s too", a.Prefix, a.Link),
+					Got:    fmt.Sprintf("%s on %s", a.Prefix, a.Link),
 					Cause:  fmt.Sprintf("%s answers ARP for %s whatever arp_ignore says, and takes the site's traffic away from the directors", a.Link, vip),
-					Remedy: fmt.Sprintf("ip addr del %s dev %s", a.Prefix, a.Link)}
+					Remedy: fmt.Sprintf("if it is this node's own address, take it out of vips; else: ip addr del %s dev %s", a.Prefix, a.Link)}
 			}
 			return Verdict{Status: health.OK, Want: want, Got: "as wanted"}
 		},

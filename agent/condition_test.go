@@ -57,7 +57,7 @@ func goodNode() Node {
 		Sysctl:   sysctl.Values{"net/ipv4/tcp_tw_recycle": {Err: fs.ErrNotExist}},
 		Pools:    map[string]probe.Result{"web": {State: probe.Up}},
 		Facing:   []int{2},
-		Firewall: state(guarded(1440)),
+		Firewall: state(wholeFirewall(1440)),
 	}
 	n.address("eth0", "10.0.0.5/24")
 	n.address("tunl0", "203.0.113.10/32")
@@ -69,8 +69,8 @@ func goodNode() Node {
 	return n
 }
 
-// guarded is the packet filter that oneVIP wants, for an MSS.
-func guarded(mss int) tunnel.Firewall {
+// wholeFirewall is the packet filter that oneVIP wants, for an MSS.
+func wholeFirewall(mss int) tunnel.Firewall {
 	return tunnel.Firewall{
 		Guard: true, Directors: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")},
 		VIPs: []netip.Addr{vip}, Device: "tunl0", MSS: mss,
@@ -190,13 +190,13 @@ skipped pool/web
 `},
 		{"an interface towards the directors with a smaller MTU", func(n *Node) {
 			n.Net.Links[1].MTU = 1400
-			n.Firewall = state(guarded(1340))
+			n.Firewall = state(wholeFirewall(1340))
 		}, ""},
 		{"the interface of others does not count", func(n *Node) { n.Net.Links[3].MTU = 1280 }, ""},
 		{"without a route to the directors every interface counts", func(n *Node) {
 			n.Facing = nil
 			n.Net.Links[3].MTU = 1280
-			n.Firewall = state(guarded(1220))
+			n.Firewall = state(wholeFirewall(1220))
 		}, ""},
 		{"a packet filter that cannot be looked at is unknown", func(n *Node) { n.FirewallErr = errors.New("operation not permitted") },
 			"unknown tunnel/firewall: operation not permitted\n"},
@@ -253,7 +253,7 @@ skipped pool/web
 skipped pool/web
 `},
 		{"a VIP on an interface that speaks ARP", func(n *Node) { n.address("eth0", "203.0.113.10/24") },
-			`failed arp/vip/203.0.113.10: 203.0.113.10/24 on eth0 too
+			`failed arp/vip/203.0.113.10: 203.0.113.10/24 on eth0
 skipped tunnel/vip/203.0.113.10
 skipped pool/web
 `},
@@ -262,6 +262,10 @@ skipped pool/web
 			`failed tunnel/up: tunl0 down
   device tunl0: down -> up
 `},
+		{"a tunnel that cannot be guarded is not opened", func(n *Node) {
+			n.Net.Links[2].Up = false
+			n.Firewall, n.FirewallErr = tunnel.FirewallState{}, errors.New("operation not permitted")
+		}, "unknown tunnel/firewall: operation not permitted\nfailed tunnel/up: tunl0 down\n"},
 		{"a foreign address is reported only", func(n *Node) { n.address("tunl0", "192.0.2.1/32") },
 			"failed tunnel/foreign: 192.0.2.1/32\n"},
 		{"a setting that drifted", func(n *Node) { n.set("net/ipv4/tcp_fin_timeout=60") },
@@ -273,11 +277,14 @@ skipped pool/web
 		{"a service that was not asked yet", func(n *Node) { n.Pools = nil }, "unknown pool/web: not probed yet\n"},
 		{"a look that failed is unknown and repairs nothing", func(n *Node) {
 			n.NetErr = errors.New("cannot list the links")
+			n.Firewall = state(wholeFirewall(1340)) // as it fits an MTU that is not known now
 			n.Net, n.Addresses = tunnel.Node{}, nil
-		}, `unknown tunnel/kind: cannot list the links
+		}, `unknown kernel/ipip: cannot list the links
+skipped tunnel/kind
 unknown arp/vip/203.0.113.10: cannot list the links
 unknown sysctl/arp_ignore/interfaces: cannot list the links
 unknown sysctl/arp_announce/interfaces: cannot list the links
+unknown tunnel/firewall: cannot list the links
 skipped tunnel/device
 skipped sysctl/rp_filter/tunl0
 skipped tunnel/vip/203.0.113.10

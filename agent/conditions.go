@@ -60,7 +60,7 @@ func tunnelConditions(c config.Config) []Condition {
 	for _, vip := range c.VIPs {
 		list = append(list, vipOnDevice(device, vip, append(arp, deviceID, vipElsewhereID(vip))))
 	}
-	return append(list, deviceUp(device), nothingForeign(c))
+	return append(list, deviceUp(c), nothingForeign(c))
 }
 
 // Found returns what can be judged on a node without a configuration, and the
@@ -75,7 +75,7 @@ func Found(n Node) (config.Config, []Condition) {
 		deviceExists(device, []string{kernelID, deviceKindID}),
 		anyVIP(device, c.VIPs),
 		notStrict(device, nil),
-		deviceUp(device),
+		deviceUp(c),
 	}
 	for _, vip := range c.VIPs {
 		list = append(list, vipNowhereElse(device, vip))

@@ -23,6 +23,9 @@ func kernelHasIPIP() Condition {
 		Fatal:    true,
 		Evaluate: func(n Node) Verdict {
 			v := Verdict{Status: health.OK, Want: "the kernel module ipip", Got: "nothing speaks against it"}
+			if n.NetErr != nil {
+				return unknown(v.Want, n.NetErr)
+			}
 			if n.IPIP.Certain {
 				v.Status, v.Got, v.Cause, v.Remedy = health.Failed, "no IPIP in this kernel", n.IPIP.Cause, n.IPIP.Remedy
 			}
@@ -159,7 +162,8 @@ func vipOnDevice(device string, vip netip.Addr, needs []string) Condition {
 	}
 }
 
-func deviceUp(device string) Condition {
+func deviceUp(c config.Config) Condition {
+	device := c.Tunnel.Device
 	return Condition{
 		ID:       deviceUpID,
 		Title:    "The tunnel device is up",
@@ -172,11 +176,20 @@ func deviceUp(device string) Condition {
 			if l := n.link(device); l != nil && l.Up {
 				return Verdict{Status: health.OK, Want: device + " up", Got: device + " up"}
 			}
-			return Verdict{Status: health.Failed, Want: device + " up", Got: device + " down",
+			v := Verdict{Status: health.Failed, Want: device + " up", Got: device + " down",
 				Cause:  "the kernel refuses what the directors send",
 				Remedy: fmt.Sprintf("ip link set %s up", device)}
+			if c.Tunnel.Guard && !guarded(c, n) {
+				v.Cause += "; rsagent does not open a tunnel that it cannot guard, see " + firewallID
+			}
+			return v
 		},
-		Repair: func(Node) []Step { return []Step{setUp(device)} },
+		Repair: func(n Node) []Step {
+			if c.Tunnel.Guard && !guarded(c, n) {
+				return nil
+			}
+			return []Step{setUp(device)}
+		},
 	}
 }
 

@@ -21,6 +21,9 @@ func firewallHolds(c config.Config) Condition {
 		Title:    "Only the directors get in by the tunnel, and what clients send fits into it",
 		Severity: health.Required,
 		Evaluate: func(n Node) Verdict {
+			if c.Tunnel.ClampMSS.Auto && n.NetErr != nil {
+				return unknown("the table ip rsagent", n.NetErr) // the MTU is not known
+			}
 			wanted := firewallFor(c, n)
 			v := Verdict{Status: health.Failed, Want: inWordsOf(wanted)}
 			if n.FirewallErr != nil {
@@ -37,7 +40,7 @@ func firewallHolds(c config.Config) Condition {
 				return v
 			}
 			v.Got = difference
-			v.Remedy = "the daemon puts it back; without it, limit protocol 4 to the directors by hand"
+			v.Remedy = "systemctl start rsagent"
 			return v
 		},
 		Repair: func(n Node) []Step {
@@ -46,6 +49,12 @@ func firewallHolds(c config.Config) Condition {
 			return []Step{applyFirewall(wanted, difference)}
 		},
 	}
+}
+
+// guarded says whether the packet filter was seen to be as wanted.
+func guarded(c config.Config, n Node) bool {
+	holds, _ := n.Firewall.Holds(firewallFor(c, n))
+	return n.FirewallErr == nil && holds
 }
 
 // firewallFor is the table for the node as it is: the clamp follows the MTU

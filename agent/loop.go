@@ -4,9 +4,11 @@ import (
 	"context"
 	"net/netip"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
 
 	"rsagent/tunnel"
 )
@@ -34,14 +36,19 @@ func (a *Agent) loop(ctx context.Context, signals <-chan os.Signal, known chan<-
 		case <-watchdog.C:
 			a.tell(a.systemd.send(daemon.SdNotifyWatchdog))
 		case s := <-signals:
+			name := signalName(s)
+			if s == syscall.SIGHUP {
+				a.log.Warn().Str("signal", name).Msg("cannot reload in this version; restart instead, which does not drain")
+				continue
+			}
 			if d != nil {
-				a.log.Warn().Str("signal", s.String()).Msg("drain cut short")
+				a.log.Warn().Str("signal", name).Msg("drain cut short")
 				return ErrCutShort
 			}
-			if a.handsOver(ctx, s) {
+			if a.handsOver(ctx, name) {
 				return nil
 			}
-			d = a.beginDrain(s)
+			d = a.beginDrain(name)
 			drainStep.Reset(d.wait(time.Now()))
 		case now := <-drainStep.C:
 			if a.drainOn(d, now) {
@@ -50,6 +57,14 @@ func (a *Agent) loop(ctx context.Context, signals <-chan os.Signal, known chan<-
 			drainStep.Reset(d.wait(now))
 		}
 	}
+}
+
+// signalName is the name as kill(1) has it.
+func signalName(s os.Signal) string {
+	if number, ok := s.(syscall.Signal); ok {
+		return unix.SignalName(number)
+	}
+	return s.String()
 }
 
 // newTicker returns a ticker that never ticks if the interval is 0.
@@ -70,9 +85,10 @@ func (a *Agent) round() {
 	}
 }
 
-// announce closes known, once, when every pool has been probed.
+// announce closes known, once, when the report that everybody sees has a
+// result for every pool.
 func (a *Agent) announce(known chan<- struct{}) chan<- struct{} {
-	if known == nil || len(a.pools.all()) < len(a.config.Pools) {
+	if known == nil || a.report().PoolsUnknown() {
 		return known
 	}
 	close(known)
@@ -82,23 +98,23 @@ func (a *Agent) announce(known chan<- struct{}) chan<- struct{} {
 // handsOver says whether another daemon follows at once. The node then stays in
 // service as it is: draining it would cost more than the moment in between. If
 // that cannot be told, the node drains.
-func (a *Agent) handsOver(ctx context.Context, s os.Signal) bool {
+func (a *Agent) handsOver(ctx context.Context, signal string) bool {
 	again, err := restarting(ctx)
 	if err != nil {
 		a.log.Warn().Err(err).Msg("draining, since this may be a stop")
 	}
 	if again {
-		a.log.Info().Str("signal", s.String()).Msg("restarting without a drain")
+		a.log.Info().Str("signal", signal).Msg("restarting without a drain")
 	}
 	return again
 }
 
 // beginDrain turns readiness before anything else.
-func (a *Agent) beginDrain(s os.Signal) *drain {
-	a.draining = s.String()
+func (a *Agent) beginDrain(signal string) *drain {
+	a.draining = signal
 	a.round()
 	d := newDrain(a.config.Drain, time.Now())
-	a.log.Info().Str("signal", s.String()).Stringer("notice", d.notice).Stringer("timeout", d.timeout).
+	a.log.Info().Str("signal", signal).Stringer("notice", d.notice).Stringer("timeout", d.timeout).
 		Msg("drain began; a second signal ends it at once")
 	a.tell(a.systemd.send(daemon.SdNotifyStopping))
 	a.tell(a.systemd.extend(d.inWords(time.Now())))

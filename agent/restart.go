@@ -23,7 +23,12 @@ func restarting(ctx context.Context) (bool, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
-	conn, err := dbus.NewSystemConnectionContext(ctx)
+	// systemd's own socket works without the bus, which may be on its way down;
+	// it is for root alone.
+	conn, err := dbus.NewSystemdConnectionContext(ctx)
+	if err != nil {
+		conn, err = dbus.NewSystemConnectionContext(ctx)
+	}
 	if err != nil {
 		return false, fmt.Errorf("cannot ask systemd whether this is a restart: %v", err)
 	}

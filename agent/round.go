@@ -130,8 +130,8 @@ func (a *Agent) rollBack(steps []Step) {
 }
 
 // logTransitions logs what changed from one report to the next. Nothing is
-// said of what follows from something else, of what is good at the start, nor
-// of the drain, which has lines of its own.
+// said of what follows from something else, of what is good at the start, of
+// pools that were not asked yet, nor of the drain, which has lines of its own.
 func (a *Agent) logTransitions(before, now health.Report) {
 	was := make(map[string]health.Status, len(before.Findings))
 	for _, f := range before.Findings {
@@ -139,14 +139,21 @@ func (a *Agent) logTransitions(before, now health.Report) {
 	}
 	for _, f := range now.Findings {
 		old, seen := was[f.ID]
-		if f.Status == old || f.Status == health.Skipped || f.ID == health.DrainID || !seen && f.Status != health.Failed {
+		if f.Status == old || f.Status == health.Skipped || f.ID == health.DrainID {
+			continue
+		}
+		if !seen && (f.Status == health.OK || health.IsPool(f.ID) && f.Status == health.Unknown) {
 			continue
 		}
 		a.logFinding(f)
 	}
 	ready, why := now.Ready()
 	if wasReady, _ := before.Ready(); ready != wasReady {
-		a.log.Info().Bool("ready", ready).Str("why", why).Msg("readiness changed")
+		e := a.log.Info().Bool("ready", ready)
+		if !ready {
+			e = e.Str("why", why)
+		}
+		e.Msg("readiness changed")
 	}
 }
 
@@ -160,7 +167,13 @@ func (a *Agent) logFinding(f health.Finding) {
 	}
 	e = e.Str("condition", f.ID).Str("status", string(f.Status))
 	if f.Status != health.OK {
-		e = e.Str("want", f.Want).Str("got", f.Got).Str("cause", f.Cause).Str("remedy", f.Remedy)
+		e = e.Str("want", f.Want).Str("got", f.Got)
+		if f.Cause != "" {
+			e = e.Str("cause", f.Cause)
+		}
+		if f.Remedy != "" {
+			e = e.Str("remedy", f.Remedy)
+		}
 	}
 	e.Msg("condition changed")
 }

@@ -61,9 +61,6 @@ func setting(c config.Config, key sysctl.Key, configured string) Condition {
 				v.Status, v.Got = health.OK, value.Text
 			default:
 				v.Status, v.Got = health.Failed, value.Text
-				if takes := sysctl.Range(key); takes != "" {
-					v.Cause = "the kernel takes " + takes
-				}
 				v.Remedy = fmt.Sprintf("sysctl -w %s=%q", key, v.Want)
 			}
 			return v

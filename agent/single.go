@@ -20,13 +20,14 @@ func RuntimeDirectory() string {
 }
 
 // Lock makes sure that one daemon only looks after this node. Closing the
-// file, or the end of the process, gives the lock up.
+// file, or the end of the process, gives the lock up. Only root may look into
+// the directory and at the file: whoever can open it can hold the lock.
 func Lock(directory string) (*os.File, error) {
-	if err := os.MkdirAll(directory, 0o755); err != nil {
+	if err := os.MkdirAll(directory, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the runtime directory: %v", err)
 	}
 	path := filepath.Join(directory, "lock")
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the lock: %v", err)
 	}

@@ -73,7 +73,7 @@ func (m *Metrics) Counted(p Packets) { m.packets.Store(&p) }
 
 // Handler answers a scrape.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 2})
 }
 
 type reportCollector struct{ latest func() Report }

@@ -3,6 +3,7 @@
 package health
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -32,6 +33,9 @@ const poolPrefix = "pool/"
 
 // PoolID is the id of the finding for the pool of that name.
 func PoolID(name string) string { return poolPrefix + name }
+
+// IsPool says whether the id is that of a pool's finding.
+func IsPool(id string) bool { return strings.HasPrefix(id, poolPrefix) }
 
 // Finding is what was found of one condition.
 type Finding struct {
@@ -115,26 +119,18 @@ func (r Report) Ready() (ready bool, why string) {
 // false if there is no such pool.
 func (r Report) PoolReady(name string) (ready bool, why string, known bool) {
 	id := PoolID(name)
+	known = slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.ID == id })
 	ready, why = r.gate(func(f Finding) bool {
-		if f.ID == id {
-			known = true
-			return true
-		}
-		return !strings.HasPrefix(f.ID, poolPrefix)
+		return f.ID == id || !IsPool(f.ID)
 	})
-	if !known {
-		known = r.has(id)
-	}
 	return ready, why, known
 }
 
-func (r Report) has(id string) bool {
-	for _, f := range r.Findings {
-		if f.ID == id {
-			return true
-		}
-	}
-	return false
+// PoolsUnknown says whether a pool is there whose service was not asked yet.
+func (r Report) PoolsUnknown() bool {
+	return slices.ContainsFunc(r.Findings, func(f Finding) bool {
+		return f.Status == Unknown && IsPool(f.ID)
+	})
 }
 
 // gate looks at the required findings that count.
@@ -145,6 +141,9 @@ func (r Report) gate(counts func(Finding) bool) (ready bool, why string) {
 	for _, f := range r.Findings {
 		if f.Severity != Required || f.Status == OK || !counts(f) {
 			continue
+		}
+		if f.ID == DrainID {
+			return false, "draining"
 		}
 		if f.Status == Failed {
 			return false, f.ID + " failed"

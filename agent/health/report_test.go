@@ -36,7 +36,7 @@ func TestReadiness(t *testing.T) {
 		{"unknown is neither ready nor failed", []Finding{required("a", Unknown)}, Unknown, false, "a unknown", false},
 		{"failed outweighs unknown", []Finding{required("a", Unknown), required("b", Failed)}, Failed, false, "b failed", false},
 		{"one bad pool is enough", []Finding{required("pool/a", OK), required("pool/b", Failed)}, Failed, false, "pool/b failed", false},
-		{"draining is not ready", []Finding{required("a", OK), required(DrainID, Failed)}, Failed, false, "drain failed", true},
+		{"draining is not ready", []Finding{required("a", OK), required(DrainID, Failed)}, Failed, false, "draining", true},
 		{"in service is not draining", []Finding{required(DrainID, OK)}, OK, true, "", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -64,7 +64,7 @@ func TestReadinessOfOnePool(t *testing.T) {
 		{"its own state counts", bad, "b", []any{false, "pool/b failed", true}},
 		{"the node counts", []Finding{required("a", Failed), required("pool/a", OK)}, "a", []any{false, "a failed", true}},
 		{"a pool that is not there is not known", bad, "c", []any{true, "", false}},
-		{"a drain counts", []Finding{required("pool/a", OK), required(DrainID, Failed)}, "a", []any{false, "drain failed", true}},
+		{"a drain counts", []Finding{required("pool/a", OK), required(DrainID, Failed)}, "a", []any{false, "draining", true}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ready, why, known := NewReport(at, test.findings).PoolReady(test.pool)
