@@ -18,7 +18,7 @@ const (
 	longestWrite = 4<<10 - 1
 )
 
-// open opens a key or directory below the root. Keys have no ".." parts, and
+// open opens a key below the root. Keys have no ".." parts, and
 // there are no symbolic links below /proc/sys. O_NOFOLLOW covers the last part.
 func (f *FS) open(path string, flags int) (int, error) {
 	for {

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -94,26 +93,6 @@ func (f *FS) Snapshot(keys []Key) Values {
 		values[k] = v
 	}
 	return values
-}
-
-// Interfaces returns the names of the interfaces that have IPv4 settings,
-// sorted: those below net/ipv4/conf, without all and default.
-func (f *FS) Interfaces() ([]string, error) {
-	fd, err := f.open("net/ipv4/conf", unix.O_RDONLY|unix.O_DIRECTORY)
-	if err != nil {
-		return nil, fmt.Errorf("cannot list the interfaces in net.ipv4.conf: %w", err)
-	}
-	dir := os.NewFile(uintptr(fd), "net/ipv4/conf")
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		return nil, fmt.Errorf("cannot list the interfaces in net.ipv4.conf: %w", err)
-	}
-	names = slices.DeleteFunc(names, func(name string) bool {
-		return name == "all" || name == "default"
-	})
-	slices.Sort(names)
-	return names, nil
 }
 
 // Equal reports whether two values are the same but for white space. The

@@ -172,27 +172,6 @@ func TestWriteErrors(t *testing.T) {
 	}
 }
 
-func TestInterfaces(t *testing.T) {
-	f, _ := openTree(t, map[string]string{
-		"net/ipv4/conf/tunl0/rp_filter":    "",
-		"net/ipv4/conf/all/rp_filter":      "",
-		"net/ipv4/conf/eth0.100/rp_filter": "",
-		"net/ipv4/conf/default/rp_filter":  "",
-		"net/ipv4/conf/eth0/rp_filter":     "",
-	})
-	got, err := f.Interfaces()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]string{"eth0", "eth0.100", "tunl0"}, got); diff != "" {
-		t.Errorf("(-want +got)\n%s", diff)
-	}
-	empty, _ := openTree(t, nil)
-	if _, err := empty.Interfaces(); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("without net/ipv4/conf: got %v", err)
-	}
-}
-
 func TestEqual(t *testing.T) {
 	tests := map[string]struct {
 		a, b string
