@@ -62,15 +62,15 @@ func (s *nftSocket) addSet(ours *nftables.Table, name string, content set) error
 	// does so a while after the change, and a list that is taken meanwhile lacks
 	// elements and has others twice, without a mark (nft_rhash_walk,
 	// net/netfilter/nft_set_hash.c).
-	set := &nftables.Set{Table: ours, Name: name, KeyType: nftables.TypeIPAddr, Size: uint32(len(content.elements))}
+	named := &nftables.Set{Table: ours, Name: name, KeyType: nftables.TypeIPAddr, Size: uint32(len(content.elements))}
 	if content.flags&unix.NFT_SET_INTERVAL != 0 {
-		set.Interval, set.Size = true, 0 // a tree
+		named.Interval, named.Size = true, 0 // a tree
 	}
-	if err := s.changes.AddSet(set, nil); err != nil {
+	if err := s.changes.AddSet(named, nil); err != nil {
 		return err
 	}
 	for some := range slices.Chunk(setElements(content.elements), elementsAtOnce) {
-		if err := s.changes.SetAddElements(set, some); err != nil {
+		if err := s.changes.SetAddElements(named, some); err != nil {
 			return err
 		}
 	}
