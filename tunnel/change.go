@@ -148,25 +148,6 @@ func (h *Handle) SetDown(device string) error {
 	return cannot(err, "set %s down", device)
 }
 
-// DeleteDevice deletes an ipip device, with its addresses. One that is not
-// there is success. A device of another kind is refused. The fallback cannot
-// be deleted while its namespace lives: the kernel takes the request and does
-// nothing (ip_tunnel_dellink, net/ipv4/ip_tunnel.c), so neither does this
-// report an error.
-func (h *Handle) DeleteDevice(name string) error {
-	link, err := h.find(name)
-	if err == nil {
-		if kind := linkOf(link).Kind; kind != "ipip" {
-			return fmt.Errorf("cannot delete %s: it is of kind %s, not ipip", name, kind)
-		}
-		err = h.route.LinkDel(link)
-	}
-	if errors.Is(err, unix.ENODEV) {
-		return nil
-	}
-	return cannot(err, "delete %s", name)
-}
-
 // find looks a link up by its name. The error is ENODEV if there is none.
 func (h *Handle) find(name string) (netlink.Link, error) {
 	link, err := h.route.LinkByName(name)

@@ -126,15 +126,6 @@ func TestCreateDeviceMakesItOrSaysThatTheKernelHasNoIPIP(t *testing.T) {
 	t.Log(err)
 }
 
-func TestDeleteDeviceLeavesOtherKindsAlone(t *testing.T) {
-	enterNamespace(t)
-	addVeth(t, "v0", "v1")
-	h := openHandle(t)
-	wantError(t, h.DeleteDevice("v0"), "cannot delete v0: it is of kind veth, not ipip")
-	link(t, h, "v0")
-	must(t, h.DeleteDevice("gone"))
-}
-
 func TestChangesThatCannotBe(t *testing.T) {
 	enterNamespace(t)
 	addVeth(t, "v0", "v1")

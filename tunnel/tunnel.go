@@ -36,7 +36,6 @@ type Link struct {
 	Loopback bool
 	NoARP    bool // neither answers nor asks ARP; what tunnels are
 	MTU      int  // bytes
-	Master   int  // index of the bridge, bond or VRF it belongs to, 0 if none
 
 	// The rest is known for kind "ipip" only.
 
@@ -59,10 +58,6 @@ type Address struct {
 	// Prefix is the local address with its length; an address that has a peer
 	// counts as a /32.
 	Prefix netip.Prefix
-	// Peer is the far end of a point-to-point address with the length of the
-	// route to it; the zero Prefix is none.
-	Peer  netip.Prefix
-	Label string // as ifconfig knows it, such as "tunl0:1"; the link's name if none was given
 }
 
 // Handle holds the netlink sockets to the network namespace in which it was
@@ -197,7 +192,6 @@ func linkOf(l netlink.Link) Link {
 		Loopback: attrs.RawFlags&unix.IFF_LOOPBACK != 0,
 		NoARP:    attrs.RawFlags&unix.IFF_NOARP != 0,
 		MTU:      attrs.MTU,
-		Master:   attrs.MasterIndex,
 	}
 	if link.Kind == "tuntap" { // the library's word; the kernel's is shorter
 		link.Kind = "tun"
@@ -225,24 +219,10 @@ func addressOf(a netlink.Addr, link string) (Address, error) {
 	if a.IPNet == nil {
 		return Address{}, fmt.Errorf("the kernel lists an address of %s without saying which", link)
 	}
-	address := Address{LinkIndex: a.LinkIndex, Link: link, Label: a.Label}
-	var ok bool
-	if address.Prefix, ok = prefixOf(a.IP, a.Mask); !ok {
+	addr, ok := netip.AddrFromSlice(a.IP)
+	ones, bits := a.Mask.Size()
+	if !ok || bits != addr.BitLen() {
 		return Address{}, fmt.Errorf("the kernel lists an address of %s that is none: %s", link, a.IPNet)
 	}
-	if a.Peer != nil {
-		if address.Peer, ok = prefixOf(a.Peer.IP, a.Peer.Mask); !ok {
-			return Address{}, fmt.Errorf("the kernel lists a peer of %s that is none: %s", link, a.Peer)
-		}
-	}
-	return address, nil
-}
-
-func prefixOf(ip []byte, mask interface{ Size() (ones, bits int) }) (netip.Prefix, bool) {
-	addr, ok := netip.AddrFromSlice(ip)
-	ones, bits := mask.Size()
-	if !ok || bits != addr.BitLen() {
-		return netip.Prefix{}, false
-	}
-	return netip.PrefixFrom(addr, ones), true
+	return Address{LinkIndex: a.LinkIndex, Link: link, Prefix: netip.PrefixFrom(addr, ones)}, nil
 }
