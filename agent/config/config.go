@@ -30,6 +30,26 @@ const (
 	ModeNone = "none"
 )
 
+// DefaultDevice is tunnel.device unless the file has another: the name under
+// which the ipip module makes its own device (net/ipv4/ipip.c).
+const DefaultDevice = "tunl0"
+
+// What becomes of the VIPs at a final stop, as in tunnel.on_stop.
+const (
+	// OnStopKeep leaves them where they are.
+	OnStopKeep = "keep"
+	// OnStopRemove takes them off the device.
+	OnStopRemove = "remove"
+)
+
+// The bounds of tunnel.clamp_mss in bytes: what a host assumes when no maximum
+// segment size is announced (RFC 9293, 3.7.1), and the largest that fits an
+// IPv4 packet.
+const (
+	MinMSS = 536
+	MaxMSS = 65495
+)
+
 // Config is one whole configuration. What Parse, Load and FromFlags return
 // has every default filled in. Empty lists are nil.
 type Config struct {
@@ -55,7 +75,7 @@ type Config struct {
 type Tunnel struct {
 	Mode   string // ModeIPIP or ModeNone
 	Device string // a name that the kernel takes for an interface
-	OnStop string // "keep" or "remove": what becomes of the VIPs at a final stop
+	OnStop string // OnStopKeep or OnStopRemove: what becomes of the VIPs at a final stop
 	// Guard drops encapsulated packets from anyone but the directors, and
 	// anything unwrapped that is not for a VIP.
 	Guard    bool
@@ -66,7 +86,7 @@ type Tunnel struct {
 // VIP announce. The zero value leaves it alone.
 type MSSClamp struct {
 	Auto  bool // work it out from the path; Bytes is 0 then
-	Bytes int  // announce at most this many bytes, 536 to 65495; 0 is off
+	Bytes int  // announce at most this many bytes, MinMSS to MaxMSS; 0 is off
 }
 
 // Sysctl is one entry of the [sysctl] table.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -157,8 +158,8 @@ func (s section) tunnelTable() Tunnel {
 	s.onlyKnown(keysOf("[tunnel]"))
 	return Tunnel{
 		Mode:     s.choice("mode", ModeIPIP, ModeIPIP, ModeNone),
-		Device:   s.text("device", "tunl0", `a device name such as "tunl0": at most 15 characters, without space, "/", ":" or "%", and not all, default or lo`, deviceName),
-		OnStop:   s.choice("on_stop", "keep", "keep", "remove"),
+		Device:   s.text("device", DefaultDevice, `a device name such as "tunl0": at most 15 characters, without space, "/", ":" or "%", and not all, default or lo`, deviceName),
+		OnStop:   s.choice("on_stop", OnStopKeep, OnStopKeep, OnStopRemove),
 		Guard:    s.boolean("guard", true),
 		ClampMSS: s.clampMSS(),
 	}
@@ -172,23 +173,19 @@ func deviceName(name string) bool {
 		!slices.Contains([]string{".", "..", "all", "default", "lo"}, name)
 }
 
-// What a host assumes when no MSS is announced (RFC 9293, 3.7.1), and the
-// largest that fits an IPv4 packet.
-const minMSS, maxMSS = 536, 65495
-
 func (s section) clampMSS() MSSClamp {
-	const expected = `"auto", "off" or a number of bytes from 536 to 65495, without quotes`
 	e := s.table.byName["clamp_mss"]
 	if e == nil {
 		return MSSClamp{Auto: true}
 	}
+	expected := fmt.Sprintf(`"auto", "off" or a number of bytes from %d to %d, without quotes`, MinMSS, MaxMSS)
 	n, err := strconv.ParseInt(e.value.text, 0, 64)
 	switch v := e.value; {
 	case v.kind == textKind && v.text == "auto":
 		return MSSClamp{Auto: true}
 	case v.kind == textKind && v.text == "off":
 		return MSSClamp{}
-	case v.kind == integerKind && err == nil && n >= minMSS && n <= maxMSS:
+	case v.kind == integerKind && err == nil && n >= MinMSS && n <= MaxMSS:
 		return MSSClamp{Bytes: int(n)}
 	case v.kind == integerKind || v.kind == textKind:
 		s.bad("clamp_mss", e, expected)

@@ -39,10 +39,10 @@ func configs(t *rapid.T) Config {
 		Tunnel: Tunnel{
 			Mode:   mode,
 			Device: rapid.SampledFrom([]string{"tunl0", "ipip-1", "t.1"}).Draw(t, "device"),
-			OnStop: rapid.SampledFrom([]string{"keep", "remove"}).Draw(t, "on_stop"),
+			OnStop: rapid.SampledFrom([]string{OnStopKeep, OnStopRemove}).Draw(t, "on_stop"),
 			Guard:  rapid.Bool().Draw(t, "guard"),
 			ClampMSS: rapid.OneOf(rapid.SampledFrom([]MSSClamp{{}, {Auto: true}}),
-				rapid.Map(rapid.IntRange(minMSS, maxMSS), func(n int) MSSClamp { return MSSClamp{Bytes: n} })).Draw(t, "clamp_mss"),
+				rapid.Map(rapid.IntRange(MinMSS, MaxMSS), func(n int) MSSClamp { return MSSClamp{Bytes: n} })).Draw(t, "clamp_mss"),
 		},
 		Sysctl: some(rapid.SliceOfNDistinct(rapid.Custom(setting), 0, 5, func(s Sysctl) string { return s.Key }), t, "sysctl"),
 		Health: Health{
