@@ -67,11 +67,12 @@ type tableKeys struct {
 	keys []string
 }
 
-// tables names every key of the file but those under [sysctl].
+// tables names every key of the file but those under [sysctl], which takes any.
 func tables() []tableKeys {
 	return []tableKeys{
 		{"", []string{"vips", "directors", "tunnel", "sysctl", "health", "drain", "log", "pool"}},
 		{"[tunnel]", []string{"mode", "device", "on_stop", "guard", "clamp_mss"}},
+		{"[sysctl]", nil},
 		{"[health]", []string{"listen", "agent_listen", "drain_status", "allow"}},
 		{"[drain]", []string{"notice", "timeout", "fall"}},
 		{"[log]", []string{"level", "format"}},

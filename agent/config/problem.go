@@ -20,8 +20,9 @@ type Problem struct {
 	// Key is the full name of the key, such as pool.http-pool.port; a flag
 	// with its dashes; or empty when the text is no TOML.
 	Key string
-	// Found is what is there and Expected what should be. Either may be
-	// empty when there is nothing to say.
+	// Found is what is there, and for a slip what may have been meant;
+	// Expected is what should be there. Either may be empty when there is
+	// nothing to say.
 	Found, Expected string
 }
 

@@ -181,15 +181,26 @@ func (s section) onlyKnown(known []string) {
 		if slices.Contains(known, e.name) {
 			continue
 		}
+		if near := nearest(e.name, known); near != "" {
+			s.note(e.at, s.full(e.name), "an unknown key, did you mean "+asWritten(near)+"?", "")
+			continue
+		}
 		s.note(e.at, s.full(e.name), "an unknown key", instead(e.name, known))
 	}
 }
 
-// instead says what the writer of an unknown key may have meant.
-func instead(name string, known []string) string {
-	if near := nearest(name, known); near != "" {
-		return fmt.Sprintf("a known one: did you mean %q?", near)
+// asWritten shows a known key, with its brackets if it is that of a table.
+func asWritten(key string) string {
+	for _, table := range tables() {
+		if table.name == "["+key+"]" || table.name == "[["+key+"]]" {
+			return table.name
+		}
 	}
+	return quote(key)
+}
+
+// instead says where an unknown key belongs, or what may stand in its place.
+func instead(name string, known []string) string {
 	for _, table := range tables() {
 		if !slices.Contains(table.keys, name) {
 			continue

@@ -291,14 +291,24 @@ func (p *planter) syntax(err error) {
 	if n := len(perr.Highlight); n > 0 {
 		at = int(p.parser.Range(perr.Highlight).Offset)
 	}
-	expected := ""
+	p.note(at, "", "text that is not TOML: "+perr.Message, p.instead(perr.Message, at))
+}
+
+// instead says what should stand where the parser ended with a message that
+// does not; it is empty if there is nothing to add.
+func (p *planter) instead(message string, at int) string {
 	switch {
-	case strings.Contains(perr.Message, "new lines"):
-		expected = "a closing quote"
+	case strings.HasPrefix(message, "array is incomplete"):
+		return `a closing "]"`
+	case strings.HasPrefix(message, "inline table is incomplete"):
+		return `a closing "}"`
+	case strings.Contains(message, "new lines"), strings.HasPrefix(message, "unterminated"):
+		return "a closing quote"
 	case p.afterEquals(at):
-		expected = `a value: text stands in quotes (level = "info"), numbers, true and false do not`
+		return `a value: text stands in quotes (level = "info"), numbers, true and false do not`
+	default:
+		return ""
 	}
-	p.note(at, "", "text that is not TOML: "+perr.Message, expected)
 }
 
 // afterEquals tells whether a byte is in the value of its line.
