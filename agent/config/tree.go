@@ -107,7 +107,7 @@ func (p *planter) header(node *unstable.Node) {
 	p.prefix = joinKey(parts)
 	p.current = nil
 	last := parts[len(parts)-1]
-	parent := p.descend(parts)
+	parent := p.descend(p.root, "", parts, implied)
 	if parent == nil {
 		return
 	}
@@ -153,52 +153,52 @@ func (p *planter) element(parent *table, name string, at int, old *entry) *table
 // isArrayOfTables tells an array that [[headers]] made from one in brackets.
 func isArrayOfTables(v *value) bool { return v.kind == arrayKind && v.text == "[[" }
 
-// descend follows a header's parts but the last and makes what is missing.
-func (p *planter) descend(parts []part) *table {
+// descend follows the parts of a key but the last, from a table on, and makes
+// what is missing: implied tables for a header, dotted ones for a dotted key.
+// It gives nil if there is no way.
+func (p *planter) descend(t *table, prefix string, parts []part, missing origin) *table {
 	if len(parts) > maxDepth {
 		p.note(parts[0].at, "", fmt.Sprintf("a key of %d parts", len(parts)), fmt.Sprintf("at most %d", maxDepth))
 		return nil
 	}
-	t := p.root
 	for i, step := range parts[:len(parts)-1] {
 		old := t.byName[step.name]
-		switch {
-		case old == nil:
-			next := newTable(implied)
+		if old == nil {
+			next := newTable(missing)
 			t.add(step.name, step.at, &value{kind: tableKind, at: step.at, table: next})
 			t = next
-		case isArrayOfTables(old.value):
-			t = old.value.items[len(old.value.items)-1].table
-		case old.value.kind == tableKind && old.value.table.how != closed:
-			t = old.value.table
-		default:
-			p.again(step.at, "name", joinKey(parts[:i+1]), old, "one or the other")
+			continue
+		}
+		if t = missing.onward(old.value); t == nil {
+			p.again(step.at, "name", under(prefix, joinKey(parts[:i+1])), old, "one or the other")
 			return nil
 		}
 	}
 	return t
 }
 
+// onward gives the table in which a key that makes tables of this origin goes
+// on below a value, or nil: a dotted key keeps to what dotted keys made, a
+// header goes on anywhere but in { ... }, and in the last of [[...]].
+func (o origin) onward(v *value) *table {
+	switch {
+	case o == implied && isArrayOfTables(v):
+		return v.items[len(v.items)-1].table
+	case v.kind != tableKind:
+		return nil
+	case v.table.how == dotted, o == implied && v.table.how != closed:
+		return v.table
+	default:
+		return nil
+	}
+}
+
 // keyValue adds KEY = VALUE, whose key may be dotted, to a table.
 func (p *planter) keyValue(t *table, prefix string, node *unstable.Node) {
 	parts := keyParts(node)
-	if len(parts) > maxDepth {
-		p.note(parts[0].at, "", fmt.Sprintf("a key of %d parts", len(parts)), fmt.Sprintf("at most %d", maxDepth))
+	t = p.descend(t, prefix, parts, dotted)
+	if t == nil {
 		return
-	}
-	for i, step := range parts[:len(parts)-1] {
-		old := t.byName[step.name]
-		switch {
-		case old == nil:
-			next := newTable(dotted)
-			t.add(step.name, step.at, &value{kind: tableKind, at: step.at, table: next})
-			t = next
-		case old.value.kind == tableKind && old.value.table.how == dotted:
-			t = old.value.table
-		default:
-			p.again(step.at, "name", under(prefix, joinKey(parts[:i+1])), old, "one or the other")
-			return
-		}
 	}
 	last := parts[len(parts)-1]
 	name := under(prefix, joinKey(parts))
