@@ -174,11 +174,12 @@ func (a *Agent) probe(ctx context.Context, p config.Pool) {
 // serve answers on the listener from the moment that the first results are
 // known. Until then, connections wait in its queue.
 func (a *Agent) serve(ctx context.Context, listener net.Listener, known <-chan struct{}) error {
-	server := health.Endpoint{
+	endpoint := health.Endpoint{
 		Latest: a.report, StaleAfter: staleAfter,
 		DrainStatus: a.config.Health.DrainStatus, Allow: a.config.Health.Allow,
 		Metrics: a.metrics.Handler(),
-	}.Server()
+	}
+	server := endpoint.Server()
 	end := context.AfterFunc(ctx, func() { listener.Close(); server.Close() })
 	defer end()
 	select {
@@ -187,7 +188,7 @@ func (a *Agent) serve(ctx context.Context, listener net.Listener, known <-chan s
 	case <-ctx.Done():
 		return nil
 	}
-	if err := server.Serve(listener); ctx.Err() == nil {
+	if err := endpoint.Serve(server, listener); ctx.Err() == nil {
 		return fmt.Errorf("cannot answer on %s: %v", listener.Addr(), err)
 	}
 	return nil

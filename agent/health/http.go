@@ -3,8 +3,10 @@ package health
 import (
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -21,7 +23,8 @@ type Endpoint struct {
 // Limits of one request. A director asks for a few hundred bytes and reads
 // the answer at once; whoever takes longer holds a connection for nothing.
 const (
-	maxHeaderBytes = 8 << 10
+	maxHeaderBytes = 4 << 10
+	headerTimeout  = 2 * time.Second
 	requestTimeout = 5 * time.Second
 )
 
@@ -33,6 +36,7 @@ func (e Endpoint) Server() *http.Server {
 	s := &http.Server{
 		Handler:                      e,
 		DisableGeneralOptionsHandler: true,
+		ReadHeaderTimeout:            headerTimeout,
 		ReadTimeout:                  requestTimeout,
 		WriteTimeout:                 requestTimeout,
 		MaxHeaderBytes:               maxHeaderBytes,
@@ -43,12 +47,42 @@ func (e Endpoint) Server() *http.Server {
 	return s
 }
 
+// Serve answers on the listener until the server is closed. Who may not ask is
+// hung up on before a word is read.
+func (e Endpoint) Serve(s *http.Server, l net.Listener) error {
+	return s.Serve(allowedOnly{l, e.Allow})
+}
+
+type allowedOnly struct {
+	net.Listener
+	allow []netip.Prefix
+}
+
+// Accept waits for a connection of somebody who may ask.
+func (l allowedOnly) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil || allowed(l.allow, c.RemoteAddr().String()) {
+			return c, err
+		}
+		c.Close()
+	}
+}
+
+func allowed(allow []netip.Prefix, remote string) bool {
+	if len(allow) == 0 {
+		return true
+	}
+	from, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return false
+	}
+	addr := from.Addr().Unmap().WithZone("")
+	return slices.ContainsFunc(allow, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
 // ServeHTTP answers one request.
 func (e Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !e.allowed(r.RemoteAddr) {
-		line(w, http.StatusForbidden, "forbidden")
-		return
-	}
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
 	default:
@@ -72,23 +106,6 @@ func (e Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		line(w, http.StatusNotFound, "no such page")
 	}
-}
-
-func (e Endpoint) allowed(remote string) bool {
-	if len(e.Allow) == 0 {
-		return true
-	}
-	from, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return false
-	}
-	addr := from.Addr().Unmap().WithZone("")
-	for _, p := range e.Allow {
-		if p.Contains(addr) {
-			return true
-		}
-	}
-	return false
 }
 
 // cleanPath takes doubled and trailing slashes away, as Apache's manual
@@ -120,7 +137,8 @@ func (e Endpoint) pool(w http.ResponseWriter, name string) {
 	r := e.Latest()
 	ready, why, known := r.PoolReady(name)
 	if !known {
-		line(w, http.StatusNotFound, "no such pool")
+		// Not 404, which is what HAProxy may have been told means draining.
+		line(w, http.StatusServiceUnavailable, "not ready: no such pool")
 		return
 	}
 	e.answer(w, r, ready, why)

@@ -25,7 +25,7 @@ Exits with 0 if the node can serve, 1 if it cannot, 2 if that cannot be told.`,
 		Example: `  rsagent check
   rsagent check --json | jq '.findings[] | select(.status == "failed")'
   rsagent check --strict   # advisory findings count too`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			report, err := look(c, file)
 			if err != nil {
@@ -66,15 +66,13 @@ func look(c *cobra.Command, file string) (health.Report, error) {
 	return agent.Check(c.Context(), cfg, host), nil
 }
 
-// errUnknown has no text: the report has said it.
-var errUnknown = errors.New("")
-
+// judge turns the report into an exit code. The report has said the rest.
 func judge(r health.Report, strict bool) error {
 	switch {
 	case r.Status == health.Failed, strict && r.AdvisoryFailed():
-		return answerNo{}
+		return exit{code: exitNo}
 	case r.Status == health.Unknown:
-		return errUnknown
+		return exit{code: exitCannot}
 	}
 	return nil
 }

@@ -30,11 +30,11 @@ what was found and what was expected. Quiet if nothing is.
 Exits with 0 if it is good, 1 if it is not, 2 if it cannot be read.`,
 		Example: `  rsagent config validate
   rsagent config validate new.toml && mv new.toml /etc/rsagent/rsagent.toml`,
-		Args: cobra.MaximumNArgs(1),
+		Args: oneFile,
 		RunE: func(_ *cobra.Command, args []string) error {
 			_, err := config.Load(fileOf(args))
 			if problems := config.Problems(nil); errors.As(err, &problems) {
-				return answerNo{problems.Error()}
+				return exit{exitNo, problems.Error()}
 			}
 			return err
 		},
@@ -46,7 +46,7 @@ func showCommand() *cobra.Command {
 		Use:     "show [FILE]",
 		Short:   "Print the configuration with every default filled in",
 		Example: "  rsagent config show",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    oneFile,
 		RunE: func(c *cobra.Command, args []string) error {
 			cfg, err := config.Load(fileOf(args))
 			if err != nil {
@@ -63,7 +63,7 @@ func exampleCommand() *cobra.Command {
 		Use:     "example",
 		Short:   "Print a configuration with every key and what it means",
 		Example: fmt.Sprintf("  rsagent config example > %s", config.File),
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			_, err := c.OutOrStdout().Write(config.Example())
 			return err

@@ -24,11 +24,14 @@ const (
 	exitCannot = 2 // it could not be done
 )
 
-// answerNo is the error of a command that did its work, and whose answer is
-// no. Its text, if any, has not been printed.
-type answerNo struct{ text string }
+// exit is the error of a command that ends with a code of its own. Its text, if
+// any, is yet to be printed.
+type exit struct {
+	code int
+	text string
+}
 
-func (e answerNo) Error() string { return e.text }
+func (e exit) Error() string { return e.text }
 
 func main() {
 	os.Exit(execute(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
@@ -46,8 +49,8 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if text := err.Error(); text != "" {
 		fmt.Fprintln(stderr, text)
 	}
-	if no := (answerNo{}); errors.As(err, &no) {
-		return exitNo
+	if e := (exit{}); errors.As(err, &e) {
+		return e.code
 	}
 	return exitCannot
 }
@@ -72,10 +75,29 @@ Exit codes of every command: 0 good, 1 the answer is no, 2 it could not be done.
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return fmt.Errorf("%v\nSee: %s --help", err, c.CommandPath())
+		return fmt.Errorf("cannot use these flags: %v\nSee: %s --help", err, c.CommandPath())
 	})
+	root.Version = programVersion()
+	root.SetVersionTemplate("rsagent {{.Version}}\n")
+	root.SetHelpCommand(helpCommand(root))
 	root.AddCommand(runCommand(), checkCommand(), configCommand(), versionCommand())
 	return root
+}
+
+// noArguments is for commands that take flags alone.
+func noArguments(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return fmt.Errorf("cannot use %q: %s takes no arguments\nSee: %s --help", args[0], c.CommandPath(), c.CommandPath())
+}
+
+// oneFile is for commands that take a file, or none.
+func oneFile(c *cobra.Command, args []string) error {
+	if len(args) <= 1 {
+		return nil
+	}
+	return fmt.Errorf("cannot use %q: %s takes one file\nSee: %s --help", args[1], c.CommandPath(), c.CommandPath())
 }
 
 // knownCommand is for commands that only have others below them: what they
@@ -84,7 +106,7 @@ func knownCommand(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	text := fmt.Sprintf("unknown command %q for %q", args[0], c.CommandPath())
+	text := fmt.Sprintf("cannot find the command %q of %q", args[0], c.CommandPath())
 	c.SuggestionsMinimumDistance = 2
 	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
 		text += "; did you mean " + strings.Join(near, " or ") + "?"
@@ -92,11 +114,29 @@ func knownCommand(c *cobra.Command, args []string) error {
 	return fmt.Errorf("%s\nSee: %s --help", text, c.CommandPath())
 }
 
+// helpCommand is cobra's, but for a command that is not there.
+func helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Say how to use a command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			c, rest, err := root.Find(args)
+			if err != nil {
+				return err
+			}
+			if len(rest) > 0 {
+				return knownCommand(c, rest)
+			}
+			return c.Help()
+		},
+	}
+}
+
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintln(c.OutOrStdout(), "rsagent", programVersion())
 			return err

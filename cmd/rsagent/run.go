@@ -3,14 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/signal"
 	"syscall"
 
-	"github.com/mattn/go-isatty"
-	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"rsagent/agent"
@@ -31,7 +28,7 @@ A second signal ends at once. What was set up stays as it is.`,
 		Example: `  rsagent run
   rsagent run --config /etc/rsagent/rsagent.toml
   rsagent run --vip 203.0.113.10 --director 10.179.109.69 --director 10.179.119.61`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := chooseConfig(c.Flags().Changed("config"), file, vips, directors)
 			if err != nil {
@@ -80,15 +77,18 @@ func runDaemon(c *cobra.Command, cfg config.Config) error {
 		return err
 	}
 	defer host.Close()
-	a, err := agent.New(cfg, host, newLog(c.ErrOrStderr(), cfg.Log), programVersion())
+	log := newLog(c.ErrOrStderr(), cfg.Log)
+	a, err := agent.New(cfg, host, log, programVersion())
 	if err != nil {
 		return err
 	}
+	log.Info().Str("version", programVersion()).Stringer("listen", listener.Addr()).Msg("starting")
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	signal.Ignore(syscall.SIGPIPE) // a lost journal is no reason to leave the node alone
 	err = a.Run(c.Context(), listener, signals)
 	if errors.Is(err, agent.ErrCutShort) {
-		return answerNo{err.Error()}
+		return exit{exitNo, err.Error()}
 	}
 	return err
 }
@@ -103,22 +103,3 @@ func plain(err error) error {
 	}
 	return err
 }
-
-func newLog(w io.Writer, l config.Log) zerolog.Logger {
-	level, err := zerolog.ParseLevel(l.Level)
-	if err != nil {
-		level = zerolog.InfoLevel // the configuration allows no such level
-	}
-	if l.Format == "console" || l.Format == "auto" && isTerminal(w) {
-		w = zerolog.ConsoleWriter{Out: w, NoColor: !colours(w), TimeFormat: "15:04:05.000"}
-	}
-	return zerolog.New(w).Level(level).With().Timestamp().Logger()
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && isatty.IsTerminal(f.Fd())
-}
-
-// colours follows https://no-color.org.
-func colours(w io.Writer) bool { return isTerminal(w) && os.Getenv("NO_COLOR") == "" }
