@@ -26,9 +26,10 @@ const (
 	sweep = 10 * time.Second
 	// staleAfter is the age at which a report is not to be trusted.
 	staleAfter = 3 * sweep
-	// patience is how long the endpoint holds its first answer back for the
-	// first results of the probes, so that a restart is not seen as a failure.
-	patience = 2 * time.Second
+	// patience is how long at most the endpoint holds its first answer back for
+	// the first results of the probes, so that a restart is not seen as a
+	// failure. keepalived waits for 5 s.
+	patience = 4 * time.Second
 )
 
 // ErrCutShort is the error of a Run whose drain a second signal ended.
@@ -63,7 +64,10 @@ type Agent struct {
 	pools  results
 	kick   chan struct{} // something happened: look now
 
-	refused   map[string]error // repairs that the kernel refuses, by condition
+	refused   map[string]error // settings that the kernel refuses, by condition
+	resting   map[string]bool  // conditions whose repair failed: not again before the next sweep
+	lastGood  Node             // the newest look that saw links and addresses
+	pinged    time.Time        // when systemd's watchdog was last told
 	draining  string           // who asked for the drain
 	unwatched string           // what was last logged of settings that cannot be watched
 }
@@ -80,6 +84,7 @@ func New(c config.Config, host Host, log zerolog.Logger, version string) (*Agent
 		pools:   results{byPool: make(map[string]probe.Result)},
 		kick:    make(chan struct{}, 1),
 		refused: make(map[string]error),
+		resting: make(map[string]bool),
 	}
 	a.metrics = health.NewMetrics(version, a.report)
 	a.latest.Store(&health.Report{})
@@ -100,7 +105,7 @@ func (a *Agent) Run(ctx context.Context, listener net.Listener, signals <-chan o
 	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return tunnel.Watch(ctx, a.look) })
-	group.Go(func() error { return a.host.Watcher.Run(ctx, a.look) })
+	group.Go(func() error { return a.host.watch(ctx, a.look) })
 	group.Go(func() error { return a.watchFirewall(ctx) })
 	for _, p := range a.config.Pools {
 		group.Go(func() error { a.probe(ctx, p); return nil })
@@ -124,10 +129,14 @@ func (a *Agent) start() error {
 		a.log.Warn().Str("key", key).Msg("this version reads the key and does not enforce it yet")
 	}
 	o := a.converge()
-	// That the kernel has no IPIP may show only when it is asked for it.
-	if err := o.errs[deviceID]; errors.Is(err, tunnel.ErrNoIPIP) {
+	// Some of it shows only when the kernel is asked for the device.
+	err := refusal(a.conditions, o.report.Findings)
+	if err == nil && o.errs[deviceID] != nil {
+		err = fmt.Errorf("cannot start on this node: %v", o.errs[deviceID])
+	}
+	if err != nil {
 		a.rollBack(o.steps)
-		return fmt.Errorf("cannot start on this node: %v", err)
+		return err
 	}
 	a.publish(o.report)
 	a.tell(a.systemd.send(daemon.SdNotifyReady, "STATUS="+inWords(o.report, len(a.config.VIPs), len(a.config.Pools))))
@@ -215,7 +224,7 @@ func notEnforced(c config.Config) []string {
 			keys = append(keys, key)
 		}
 	}
-	add(c.Tunnel.OnStop == "remove", "tunnel.on_stop")
+	add(c.Tunnel.OnStop == config.OnStopRemove, "tunnel.on_stop")
 	add(c.Health.AgentListen != "", "health.agent_listen")
 	add(c.Drain.Fall != 3, "drain.fall")
 	return keys

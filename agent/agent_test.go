@@ -48,6 +48,12 @@ func inNamespace(t *testing.T, test func(Host)) {
 
 func newAgent(t *testing.T, host Host, text string, log io.Writer) *Agent {
 	t.Helper()
+	watcher, err := host.Sysctl.NewWatcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { watcher.Close() })
+	host.Watcher = watcher
 	a, err := New(declared(t, text), host, zerolog.New(log), "test")
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +88,7 @@ func TestSettingsAreAppliedOrTheReasonIsNamed(t *testing.T) {
 			t.Error(err)
 		}
 		want := []string{
-			"failed sysctl/set/net.ipv4.ip_local_port_range: " + ports + ": cannot set net.ipv4.ip_local_port_range to \"1024 65536\": invalid argument; the kernel takes",
+			"failed sysctl/set/net.ipv4.ip_local_port_range: " + ports + ": the kernel refuses the value: cannot set net.ipv4.ip_local_port_range to \"1024 65536\": invalid argument; it takes two ports",
 			"ok sysctl/set/net.ipv4.tcp_fin_timeout: 17: ",
 			"failed sysctl/set/net.ipv4.tcp_tw_recycle: no such setting in this kernel: removed in Linux 4.12",
 			"ok drain: in service: ",
@@ -309,4 +315,45 @@ func TestASettingThatDriftsIsMendedAtOnce(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
+}
+
+// The kernel stores some values in a form of its own. To write them again and
+// again would keep the daemon busy for ever, since each write is a change.
+func TestASettingThatTheKernelStoresOtherwiseIsWrittenOnce(t *testing.T) {
+	inNamespace(t, func(host Host) {
+		a := newAgent(t, host, "[tunnel]\nmode = \"none\"\n[sysctl]\n\"net.ipv4.ip_local_reserved_ports\" = \"8080,8081\"\n", io.Discard)
+		first := a.converge()
+		second := a.converge()
+		if len(first.errs) != 1 || len(second.errs) != 0 {
+			t.Errorf("written in the first round: %v, in the second: %v", first.errs, second.errs)
+		}
+		const want = `failed sysctl/set/net.ipv4.ip_local_reserved_ports: 8080-8081: the kernel refuses the value: cannot set net.ipv4.ip_local_reserved_ports to "8080,8081": the kernel made it "8080-8081"`
+		if got := brief(second.report)[0]; got != want {
+			t.Errorf("want %q, got %q", want, got)
+		}
+	})
+}
+
+// A look that fails, as under a storm of changes, does not unmake the last one
+// until that is stale.
+func TestAFailedLookKeepsWhatTheLastOneSaw(t *testing.T) {
+	inNamespace(t, func(host Host) {
+		a := newAgent(t, host, "vips = [\"203.0.113.10\"]\n", io.Discard)
+		good := a.observe()
+		if good.FirewallErr != nil || good.Old {
+			t.Fatalf("cannot look at a new namespace: %v", good.FirewallErr)
+		}
+		host.Net.Close() // the packet filter is out of sight now
+		kept := a.observe()
+		if kept.FirewallErr != nil || !kept.Old || !kept.Time.Equal(good.Time) {
+			t.Errorf("got %+v, want the last look of %v", kept, good.Time)
+		}
+		if o := a.converge(); len(o.errs) > 0 || !o.report.Time.Equal(good.Time) {
+			t.Errorf("an old look led to repairs %v and a report of %v", o.errs, o.report.Time)
+		}
+		a.lastGood.Time = a.lastGood.Time.Add(-staleAfter)
+		if stale := a.observe(); stale.FirewallErr == nil || stale.Old {
+			t.Errorf("a stale look is still used: %+v", stale)
+		}
+	})
 }

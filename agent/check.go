@@ -21,9 +21,9 @@ func Check(ctx context.Context, c config.Config, host Host) health.Report {
 // CheckFound is Check for a node that has no configuration: it judges what
 // stands on the node.
 func CheckFound(host Host) health.Report {
-	n := host.observe("tunl0", nil)
+	n := host.observe(config.DefaultDevice, nil)
 	c, conditions := Found(n)
-	if c.Tunnel.Device != "tunl0" {
+	if c.Tunnel.Device != config.DefaultDevice {
 		n = host.observe(c.Tunnel.Device, nil)
 	}
 	return health.NewReport(n.Time, evaluate(conditions, n))

@@ -186,7 +186,7 @@ skipped pool/web
 		}, ""},
 		{"a packet filter that somebody flushed", func(n *Node) { n.Firewall = tunnel.FirewallState{} },
 			`failed tunnel/firewall: the table is not there
-  table ip rsagent: the table is not there -> the table ip rsagent with its guard and an MSS of 1440 at most
+  table ip rsagent: the table is not there -> only the directors in, only VIPs through the tunnel, MSS at most 1440
 `},
 		{"an interface towards the directors with a smaller MTU", func(n *Node) {
 			n.Net.Links[1].MTU = 1400
@@ -204,7 +204,7 @@ skipped pool/web
 			n.Firewall, n.FirewallErr = tunnel.FirewallState{}, tunnel.ErrNoNFTables
 		},
 			`failed tunnel/firewall: the kernel has no nf_tables, or lacks a part of it (module missing, or may not be loaded)
-  table ip rsagent: the table is not there -> the table ip rsagent with its guard and an MSS of 1440 at most
+  table ip rsagent: the table is not there -> only the directors in, only VIPs through the tunnel, MSS at most 1440
 `},
 		{"no device", func(n *Node) {
 			n.dropLink("tunl0")

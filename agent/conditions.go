@@ -53,6 +53,7 @@ func tunnelConditions(c config.Config) []Condition {
 		arpForInterfaces(arpIgnoreID, arpIgnore(), arpIgnoreAllID),
 		arpForAll(arpAnnounceAllID, arpAnnounce()),
 		arpForInterfaces(arpAnnounceID, arpAnnounce(), arpAnnounceAllID),
+		directorsDeclared(c),
 		firewallHolds(c),
 		deviceExists(device, append(arp, kernelID, deviceKindID)),
 		notStrict(device, c.Sysctl),

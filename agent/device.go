@@ -54,6 +54,9 @@ func deviceKind(device string) Condition {
 			case l != nil && l.Kind != "ipip":
 				v.Got = fmt.Sprintf("%s of kind %s", device, strconv.Quote(l.Kind))
 				v.Remedy = fmt.Sprintf("ip link set %s name %s-old, or another name under [tunnel] device", device, device)
+			case l != nil && l.External:
+				v.Got = device + " with addresses from each packet (external)"
+				v.Remedy = fmt.Sprintf("ip link del %s", device)
 			case l != nil && !l.Fallback:
 				v.Got = fmt.Sprintf("%s from %s to %s", device, orAny(l.Local), orAny(l.Remote))
 				v.Cause = "it takes packets of that one peer only"
@@ -265,7 +268,7 @@ func anyVIP(device string, vips []netip.Addr) Condition {
 // foundConfig is the configuration that the node seems to have been given by
 // hand.
 func foundConfig(n Node) config.Config {
-	c := config.Config{Tunnel: config.Tunnel{Mode: config.ModeIPIP, Device: "tunl0"}}
+	c := config.Config{Tunnel: config.Tunnel{Mode: config.ModeIPIP, Device: config.DefaultDevice}}
 	if f := n.fallback(); f != nil {
 		c.Tunnel.Device = f.Name
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"rsagent/agent/config"
 	"rsagent/agent/health"
@@ -11,6 +12,26 @@ import (
 )
 
 const firewallID = "tunnel/firewall"
+
+// directorsDeclared wants the guard to know whom to let in.
+func directorsDeclared(c config.Config) Condition {
+	return Condition{
+		ID:       "tunnel/directors",
+		Title:    "The directors are declared, so that nobody else gets in by the tunnel",
+		Severity: health.Advisory,
+		Evaluate: func(Node) Verdict {
+			v := Verdict{Status: health.OK, Want: "directors", Got: commas(c.Directors)}
+			switch {
+			case !c.Tunnel.Guard:
+				v.Got = "the guard is off"
+			case len(c.Directors) == 0:
+				v.Status, v.Got = health.Failed, "none: any host may send encapsulated packets to a VIP"
+				v.Remedy = "set directors in the configuration, or guard = false if the network keeps strangers out"
+			}
+			return v
+		},
+	}
+}
 
 // firewallHolds wants rsagent's own table of nf_tables, and in it the guard and
 // the clamp. It gates readiness: a table that is not as it should be may open
@@ -25,7 +46,7 @@ func firewallHolds(c config.Config) Condition {
 				return unknown("the table ip rsagent", n.NetErr) // the MTU is not known
 			}
 			wanted := firewallFor(c, n)
-			v := Verdict{Status: health.Failed, Want: inWordsOf(wanted)}
+			v := Verdict{Status: health.Failed, Want: "table ip rsagent: " + inWordsOf(wanted)}
 			if n.FirewallErr != nil {
 				if !errors.Is(n.FirewallErr, tunnel.ErrNoNFTables) {
 					return unknown(v.Want, n.FirewallErr)
@@ -95,14 +116,8 @@ func mssFor(n Node) int {
 	if mtu == 0 {
 		mtu = ethernet
 	}
-	return min(max(mtu-wrapping, leastMSS), mostMSS)
+	return min(max(mtu-wrapping, config.MinMSS), config.MaxMSS)
 }
-
-// The bounds of what clamp_mss takes, which are TCP's own.
-const (
-	leastMSS = 536
-	mostMSS  = 65495
-)
 
 // facing returns the links by which the directors are reached. One that is not
 // reached now says nothing.
@@ -117,13 +132,18 @@ func (h Host) facing(directors []netip.Prefix) []int {
 }
 
 func inWordsOf(f tunnel.Firewall) string {
-	switch {
-	case f.Guard && f.MSS > 0:
-		return fmt.Sprintf("the table ip rsagent with its guard and an MSS of %d at most", f.MSS)
-	case f.Guard:
-		return "the table ip rsagent with its guard"
-	case f.MSS > 0:
-		return fmt.Sprintf("the table ip rsagent with an MSS of %d at most", f.MSS)
+	var parts []string
+	if f.Guard && len(f.Directors) > 0 {
+		parts = append(parts, "only the directors in")
 	}
-	return "no table ip rsagent"
+	if f.Guard {
+		parts = append(parts, "only VIPs through the tunnel")
+	}
+	if f.MSS > 0 {
+		parts = append(parts, fmt.Sprintf("MSS at most %d", f.MSS))
+	}
+	if len(parts) == 0 {
+		return "absent"
+	}
+	return strings.Join(parts, ", ")
 }

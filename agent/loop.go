@@ -24,17 +24,26 @@ func (a *Agent) loop(ctx context.Context, signals <-chan os.Signal, known chan<-
 	drainStep := time.NewTimer(0)
 	defer drainStep.Stop()
 	drainStep.Stop()
+	// After a round, word of changes waits for as long as the round took, so that
+	// a storm of them leaves the node half of a core at least.
+	rest := time.NewTimer(0)
+	defer rest.Stop()
+	kick := a.kick
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-a.kick:
-			a.round()
+		case <-kick:
+			rest.Reset(a.round())
+			kick = nil
 			known = a.announce(known)
+		case <-rest.C:
+			kick = a.kick
 		case <-sweeps.C:
+			clear(a.resting)
 			a.round()
 		case <-watchdog.C:
-			a.tell(a.systemd.send(daemon.SdNotifyWatchdog))
+			a.ping()
 		case s := <-signals:
 			name := signalName(s)
 			if s == syscall.SIGHUP {
@@ -77,12 +86,25 @@ func newTicker(interval time.Duration) *time.Ticker {
 	return t
 }
 
-func (a *Agent) round() {
+// round looks, repairs and reports. It returns how long that took.
+func (a *Agent) round() time.Duration {
+	began := time.Now()
 	o := a.converge()
 	a.publish(o.report)
 	if a.draining == "" {
 		a.tell(a.systemd.say(inWords(o.report, len(a.config.VIPs), len(a.config.Pools))))
 	}
+	return time.Since(began)
+}
+
+// ping tells systemd's watchdog that the loop is at work, if that is due: it
+// also is while a round repairs thousands of things.
+func (a *Agent) ping() {
+	if a.systemd.watchdog == 0 || time.Since(a.pinged) < a.systemd.watchdog/2 {
+		return
+	}
+	a.pinged = time.Now()
+	a.tell(a.systemd.send(daemon.SdNotifyWatchdog))
 }
 
 // announce closes known, once, when the report that everybody sees has a

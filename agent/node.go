@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 	"time"
@@ -26,12 +27,17 @@ type Node struct {
 	Unwatched   error // why a change of Sysctl may be seen at the next sweep only
 	Pools       map[string]probe.Result
 	Draining    string // who asked the node to leave service; empty: nobody
+
+	// Old says that links, addresses and the packet filter are those of an
+	// earlier look, taken at Time, since this one could not see them. Nothing is
+	// repaired by such a look.
+	Old bool
 }
 
 // Host is where a node is looked at and repaired.
 type Host struct {
 	Sysctl  *sysctl.FS
-	Watcher *sysctl.Watcher // follows what was looked at last
+	Watcher *sysctl.Watcher // follows what was looked at last; nil: nothing does
 	Net     *tunnel.Handle
 	Root    string // where /proc and /lib/modules are found; "/" but in tests
 }
@@ -43,24 +49,27 @@ func OpenHost() (Host, error) {
 	if err != nil {
 		return Host{}, err
 	}
-	watcher, err := fs.NewWatcher()
-	if err != nil {
-		fs.Close()
-		return Host{}, err
-	}
 	net, err := tunnel.Open()
 	if err != nil {
-		watcher.Close()
 		fs.Close()
 		return Host{}, err
 	}
-	return Host{Sysctl: fs, Watcher: watcher, Net: net, Root: "/"}, nil
+	return Host{Sysctl: fs, Net: net, Root: "/"}, nil
+}
+
+// watch tells of writes to the settings that were looked at last, until ctx
+// ends. Without a watcher it only waits.
+func (h Host) watch(ctx context.Context, changed func()) error {
+	if h.Watcher == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return h.Watcher.Run(ctx, changed)
 }
 
 // Close ends the use of the host.
 func (h Host) Close() {
 	h.Net.Close()
-	h.Watcher.Close()
 	h.Sysctl.Close()
 }
 
@@ -88,7 +97,9 @@ func (h Host) observe(device string, settings []sysctl.Key) Node {
 	}
 	keys := append(tunnelKeys(n.Net, device), settings...)
 	// Watched first, then read: no change falls between the two.
-	n.Unwatched = h.Watcher.Set(keys)
+	if h.Watcher != nil {
+		n.Unwatched = h.Watcher.Set(keys)
+	}
 	n.Sysctl = h.Sysctl.Snapshot(keys)
 	return n
 }

@@ -2,9 +2,9 @@ package agent
 
 import (
 	"errors"
-	"syscall"
 
 	"rsagent/agent/health"
+	"rsagent/tunnel"
 )
 
 // outcome is what a round came to.
@@ -26,6 +26,11 @@ func (a *Agent) converge() outcome {
 		n := a.observe()
 		findings := evaluate(a.conditions, n)
 		repaired := false
+		if n.Old {
+			a.look() // what was not seen is looked at again
+			o.report = health.NewReport(n.Time, findings)
+			return o
+		}
 		for i, c := range a.conditions {
 			if !a.mayRepair(c, findings[i], o.errs) {
 				continue
@@ -45,8 +50,20 @@ func (a *Agent) converge() outcome {
 	}
 }
 
+// observe takes a snapshot. A look that could not see links, addresses or the
+// packet filter, as happens while somebody changes thousands of them, does not
+// unmake what the last one saw, until that is stale.
 func (a *Agent) observe() Node {
 	n := a.host.look(a.config)
+	seen := n.NetErr == nil && (n.FirewallErr == nil || errors.Is(n.FirewallErr, tunnel.ErrNoNFTables))
+	switch {
+	case seen:
+		a.lastGood = n
+	case n.Time.Sub(a.lastGood.Time) < staleAfter:
+		last := a.lastGood
+		last.Sysctl, last.Unwatched, last.Old = n.Sysctl, n.Unwatched, true
+		n = last
+	}
 	n.Pools = a.pools.all()
 	n.Draining = a.draining
 	a.sayUnwatched(n.Unwatched)
@@ -76,24 +93,30 @@ func (a *Agent) mayRepair(c Condition, f health.Finding, tried map[string]error)
 	if _, done := tried[c.ID]; done {
 		return false
 	}
-	// The kernel does not change its mind about a value that it refused.
-	return a.refused[c.ID] == nil
+	return a.refused[c.ID] == nil && !a.resting[c.ID]
 }
 
 // repair takes the steps of one condition up to the first that fails, and
-// returns those taken.
+// returns those taken. One that fails rests until the next sweep: a failure
+// may itself be a change that starts a round.
 func (a *Agent) repair(id string, steps []Step) ([]Step, error) {
 	for i, s := range steps {
-		if err := s.do(a.host); err != nil {
-			if errors.Is(err, syscall.EINVAL) {
-				a.refused[id] = err
-			}
+		a.ping()
+		err := s.do(a.host)
+		switch {
+		case errors.Is(err, errRefused):
+			a.refused[id] = err
+			return steps[:i], err
+		case err != nil:
+			a.resting[id] = true
 			return steps[:i], err
 		}
 		a.metrics.Repaired(id)
 		a.log.Info().Str("condition", id).Str("what", s.What).
 			Str("old", s.Old).Str("new", s.New).Msg("repaired")
 	}
+	// What the kernel takes for one setting can depend on another.
+	clear(a.refused)
 	return steps, nil
 }
 

@@ -24,18 +24,27 @@ func setSysctl(n Node, key sysctl.Key, value string) Step {
 	old := n.Sysctl[key].Text
 	return Step{
 		What: key.String(), Old: old, New: value,
-		do:   func(h Host) error { return sayRange(key, h.Sysctl.Write(key, value)) },
+		do:   func(h Host) error { return refusedBy(key, h.Sysctl.Write(key, value)) },
 		undo: func(h Host) error { return h.Sysctl.Write(key, old) },
 	}
 }
 
-// sayRange adds to a refusal by the kernel what it would have taken.
-func sayRange(key sysctl.Key, err error) error {
-	valid := sysctl.Range(key)
-	if valid == "" || !errors.Is(err, syscall.EINVAL) {
+// errRefused is the error of a setting that the kernel does not take as it is
+// configured: it is no use to write it again and again.
+var errRefused = errors.New("the kernel refuses the value")
+
+// refusedBy marks a refusal by the kernel, and says what it would have taken.
+func refusedBy(key sysctl.Key, err error) error {
+	switch {
+	case errors.Is(err, sysctl.ErrStoredOtherwise):
+		return fmt.Errorf("%w: %v", errRefused, err)
+	case !errors.Is(err, syscall.EINVAL):
 		return err
 	}
-	return fmt.Errorf("%w; the kernel takes %s", err, valid)
+	if valid := sysctl.Range(key); valid != "" {
+		return fmt.Errorf("%w: %v; it takes %s", errRefused, err, valid)
+	}
+	return fmt.Errorf("%w: %v", errRefused, err)
 }
 
 // createDevice has no undo: the fallback device that the kernel makes with

@@ -25,7 +25,11 @@ func ParseKey(s string) (Key, error) {
 	if i := strings.IndexAny(s, "./"); i >= 0 && s[i] == '.' {
 		path = swapSeparators(s)
 	}
-	if err := checkPath(path); err != nil {
+	err := checkWritten(path)
+	if err == nil {
+		err = checkPath(path)
+	}
+	if err != nil {
 		return "", fmt.Errorf("cannot use %q as a sysctl key: %v", s, err)
 	}
 	return Key(path), nil
@@ -54,14 +58,9 @@ func swapSeparators(s string) string {
 	return string(swapped)
 }
 
-// checkPath says why a path must not be looked up below the root, or nil.
-func checkPath(path string) error {
-	if path == "" {
-		return errors.New("it is empty")
-	}
-	if path[0] == '/' {
-		return errors.New("it must not begin with a separator")
-	}
+// checkWritten says why people cannot have meant a key, or nil. The names that
+// the kernel gives out know no such rules: an interface may be called "v[1]".
+func checkWritten(path string) error {
 	for i := range len(path) {
 		switch c := path[i]; {
 		case c <= ' ' || c == 0x7f:
@@ -69,6 +68,17 @@ func checkPath(path string) error {
 		case c == '*' || c == '?' || c == '[':
 			return errors.New("it is a pattern; write out each key")
 		}
+	}
+	return nil
+}
+
+// checkPath says why a path must not be looked up below the root, or nil.
+func checkPath(path string) error {
+	if path == "" {
+		return errors.New("it is empty")
+	}
+	if path[0] == '/' {
+		return errors.New("it must not begin with a separator")
 	}
 	parts := 0
 	for part := range strings.SplitSeq(path, "/") {

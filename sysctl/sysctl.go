@@ -21,6 +21,10 @@ type FS struct {
 	root *os.File
 }
 
+// ErrStoredOtherwise is the error of a Write that the kernel took and made
+// another value of.
+var ErrStoredOtherwise = errors.New("the kernel made it")
+
 // Value is what a key held when it was read, or why it could not be read.
 type Value struct {
 	Text string // trimmed, runs of white space made one space
@@ -57,8 +61,9 @@ func (f *FS) Read(k Key) (string, error) {
 // both. Values that are equal but for white space are the same. An empty value
 // is written as an empty line, which clears keys that hold text or lists.
 //
-// Errors match fs.ErrNotExist, fs.ErrPermission, syscall.EINVAL (the kernel
-// refuses the value), syscall.EROFS and the like under errors.Is.
+// Errors match ErrStoredOtherwise, fs.ErrNotExist, fs.ErrPermission,
+// syscall.EINVAL (the kernel refuses the value), syscall.EROFS and the like
+// under errors.Is.
 func (f *FS) Write(k Key, value string) error {
 	if strings.ContainsAny(value, "\n\x00") {
 		return fmt.Errorf("cannot set %s to %q: a value is one line of text", k, value)
@@ -78,7 +83,7 @@ func (f *FS) Write(k Key, value string) error {
 		return fmt.Errorf("cannot tell whether %s took %q: %w", k, value, err)
 	}
 	if !Equal(got, value) {
-		return fmt.Errorf("cannot set %s to %q: the kernel made it %q", k, value, got)
+		return fmt.Errorf("cannot set %s to %q: %w %q", k, value, ErrStoredOtherwise, got)
 	}
 	return nil
 }

@@ -96,6 +96,11 @@ func describe(l Link) string {
 }
 
 // AddVIP adds vip to device as a /32. One that is there already is success.
+//
+// Its scope is host. Where a packet leaves by an interface without an address of
+// its own, the kernel asks by ARP in the name of some other address of the node,
+// whatever arp_announce says, but never of one whose scope is narrower than link
+// (arp_solicit in net/ipv4/arp.c, inet_select_addr in net/ipv4/devinet.c).
 func (h *Handle) AddVIP(device string, vip netip.Addr) error {
 	p := netip.PrefixFrom(vip, vip.BitLen())
 	if !vip.Is4() {
@@ -103,7 +108,9 @@ func (h *Handle) AddVIP(device string, vip netip.Addr) error {
 	}
 	link, err := h.find(device)
 	if err == nil {
-		err = h.route.AddrAdd(link, address(p))
+		a := address(p)
+		a.Scope = unix.RT_SCOPE_HOST
+		err = h.route.AddrAdd(link, a)
 	}
 	if errors.Is(err, unix.EEXIST) {
 		return nil

@@ -78,6 +78,11 @@ func runDaemon(c *cobra.Command, cfg config.Config) error {
 	}
 	defer host.Close()
 	log := newLog(c.ErrOrStderr(), cfg.Log)
+	if host.Watcher, err = host.Sysctl.NewWatcher(); err != nil {
+		log.Warn().Err(err).Msg("changes of settings are seen at the next sweep only")
+	} else {
+		defer host.Watcher.Close()
+	}
 	a, err := agent.New(cfg, host, log, programVersion())
 	if err != nil {
 		return err
