@@ -38,7 +38,7 @@ func (t Target) tryExec(ctx context.Context) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = leftOpen
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("cannot run the command: %v", err)
+		return fmt.Errorf("cannot run the command: %w", err)
 	}
 	awaitExit(cmd.Process.Pid)
 	// The command has ended, by itself or killed when ctx did, but was not waited

@@ -2,7 +2,9 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"syscall"
 	"time"
 )
 
@@ -57,8 +59,10 @@ func watch(ctx context.Context, try func(context.Context) error, interval time.D
 		if ctx.Err() != nil {
 			return // The attempt was cut short: it says nothing about the service.
 		}
-		if result, changed := j.hear(err, time.Now()); changed {
-			report(result)
+		if !starved(err) {
+			if result, changed := j.hear(err, time.Now()); changed {
+				report(result)
+			}
 		}
 		timer.Reset(interval - time.Since(start))
 		select {
@@ -67,6 +71,20 @@ func watch(ctx context.Context, try func(context.Context) error, interval time.D
 		case <-timer.C:
 		}
 	}
+}
+
+// starved reports whether an attempt failed for want of descriptors, processes or
+// memory on this side. That says nothing of the service.
+func starved(err error) bool {
+	var errno syscall.Errno
+	if !errors.As(err, &errno) {
+		return false
+	}
+	switch errno {
+	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EAGAIN:
+		return true
+	}
+	return false
 }
 
 // judge turns the outcomes of attempts into a state.

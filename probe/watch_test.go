@@ -3,8 +3,10 @@ package probe
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -162,6 +164,28 @@ func TestWatchKeepsTime(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A node that is out of descriptors cannot tell how its services are.
+func TestWatchLearnsNothingFromAnAttemptThatCouldNotBeMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		outcomes := []error{syscall.EMFILE, nil, syscall.ENFILE, fmt.Errorf("cannot run the command: %w", syscall.EAGAIN)}
+		var got []string
+		try := func(context.Context) error {
+			if len(outcomes) == 1 {
+				cancel()
+			}
+			defer func() { outcomes = outcomes[1:] }()
+			return outcomes[0]
+		}
+		watch(ctx, try, 2*time.Second, judge{rise: 1, fall: 1}, func(r Result) {
+			got = append(got, r.State.String()+" "+r.Detail)
+		})
+		if diff := cmp.Diff([]string{"up "}, got); diff != "" {
+			t.Errorf("(-want +got)\n%s", diff)
+		}
+	})
 }
 
 func TestWatchReportsChangesAndStops(t *testing.T) {
