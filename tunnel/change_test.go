@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -21,9 +22,78 @@ func TestAddVIPAddsExactlyTheVIPAndCanBeRepeated(t *testing.T) {
 		must(t, h.AddVIP("v0", netip.MustParseAddr("203.0.113.10")))
 		must(t, h.AddVIP("v0", netip.MustParseAddr("203.0.113.11")))
 	}
-	want := []string{"203.0.113.10/24", "203.0.113.10/32", "203.0.113.11/32"}
+	// The kernel lists those of a narrower scope first.
+	want := []string{"203.0.113.10/32", "203.0.113.11/32", "203.0.113.10/24"}
 	if diff := cmp.Diff(want, addresses(t, h, "v0")); diff != "" {
 		t.Errorf("addresses (-want +got):\n%s", diff)
+	}
+}
+
+// A node asks by ARP for a neighbour on an interface that has no address, in
+// the name of any address of the node that may be known on a link.
+func TestAVIPIsNeverTheOneWhoAsksByARP(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		add  func(t *testing.T, h *Handle)
+		want bool
+	}{
+		{"a VIP", func(t *testing.T, h *Handle) { must(t, h.AddVIP("v0", netip.MustParseAddr("203.0.113.10"))) }, false},
+		{"an address that somebody added by hand", func(t *testing.T, _ *Handle) { addAddress(t, "v0", "203.0.113.10/32") }, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			enterNamespace(t)
+			addVeth(t, "v0", "v1")
+			addVeth(t, "bare", "peer")
+			h := openHandle(t)
+			test.add(t, h)
+			must(t, os.WriteFile("/proc/sys/net/ipv4/conf/all/arp_announce", []byte("2"), 0))
+			for _, name := range []string{"v0", "bare", "peer"} {
+				must(t, h.SetUp(name))
+			}
+			asked := askers(t, "peer")
+			bare, err := netlink.LinkByName("bare")
+			must(t, err)
+			must(t, netlink.RouteAdd(&netlink.Route{LinkIndex: bare.Attrs().Index, Dst: address(netip.MustParsePrefix("192.0.2.5/32")).IPNet}))
+			send := func() error { // what the kernel cannot send yet, it asks for
+				c, err := net.Dial("udp4", "192.0.2.5:9")
+				if err != nil {
+					return err
+				}
+				defer c.Close()
+				_, err = c.Write([]byte("x"))
+				return err
+			}
+			_ = send() // fails where the kernel has no source at all
+			if got := asked(); got != test.want {
+				t.Errorf("asked in the name of the address: %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+// askers listens on a link for ARP requests, and returns what tells whether
+// one came in the name of 203.0.113.10 until now.
+func askers(t *testing.T, link string) func() bool {
+	t.Helper()
+	l, err := netlink.LinkByName(link)
+	must(t, err)
+	const arp = 0x0608 // ETH_P_ARP in network byte order
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, arp)
+	must(t, err)
+	t.Cleanup(func() { unix.Close(fd) })
+	must(t, unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: arp, Ifindex: l.Attrs().Index}))
+	must(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 300000}))
+	return func() bool {
+		frame := make([]byte, 64)
+		for {
+			n, _, err := unix.Recvfrom(fd, frame, 0)
+			if err != nil {
+				return false
+			}
+			if n >= 28 && netip.AddrFrom4([4]byte(frame[14:18])) == netip.MustParseAddr("203.0.113.10") {
+				return true
+			}
+		}
 	}
 }
 
