@@ -25,7 +25,7 @@ const usage = `Usage:
         directory $LAB_OUT is brought back to ./lab-out, or to LAB_OUT as it is
         set here. The exit status is the program's, or 125 without one.
         To use it with go test, give absolute paths:
-          go test -exec "$PWD/bin/lab exec --with $PWD/bin/rsagent" ./lab/systest
+          go test -tags lab -exec "$PWD/bin/lab exec --with $PWD/bin/rsagent" ./lab/systest
         LAB_VM=always takes a virtual machine, never takes this host, auto (the
         default) takes this host if it has all that is needed.
   lab image

@@ -1,7 +1,5 @@
-// Package systest shows on real parts what rsagent promises: IPVS directors,
-// nginx, and kernels that unwrap IPIP. It runs in the lab's machine:
-//
-//	go test -exec "$PWD/bin/lab exec --with $PWD/bin/rsagent" ./lab/systest
+//go:build lab
+
 package systest
 
 import (
