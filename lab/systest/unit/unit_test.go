@@ -1,76 +1,131 @@
-// Package unit shows rsagent as a service of a real systemd. Its machine has to
-// be booted with one:
-//
-//	go test -exec "$PWD/bin/lab exec --systemd --with $PWD/bin/rsagent" ./lab/systest/unit
+//go:build lab
+
 package unit
 
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"rsagent/lab/network"
 )
 
-const unit = "rsagent-lab.service"
+const (
+	unit    = "rsagent.service"
+	units   = "/etc/systemd/system"
+	runtime = "/run/rsagent" // RuntimeDirectory= of the unit
+)
 
-// config drains for longer than stopLimit.
+// dropIn is what the lab changes of the shipped unit.
+const dropIn = `[Service]
+NetworkNamespacePath=/run/netns/%s
+WatchdogSec=%d
+TimeoutStopSec=%d
+`
+
+// stopLimit and watchdog are TimeoutStopSec= and WatchdogSec= in the lab, in
+// seconds.
+const stopLimit, watchdog = 2, 2
+
+// config drains for longer than stopLimit, and has the daemon write settings,
+// which the unit must not keep it from.
 const config = `
 [drain]
 notice  = "5s"
 timeout = "10s"
+
+[sysctl]
+"net.ipv4.tcp_fin_timeout" = "17"
 `
 
-// stopLimit and watchdog are TimeoutStopSec= and WatchdogSec= of the unit, in
-// seconds.
-const stopLimit, watchdog = 2, 2
-
-// start starts rsagent on web1 as a unit and waits as long as systemd does.
-func start(t *testing.T, site *network.Site) {
+// install puts rsagent and its unit where a package puts them.
+func install(t *testing.T, site *network.Site) {
 	t.Helper()
-	agent, err := site.Web1.Agent(site.AgentConfig(config), "run")
+	binary, err := exec.LookPath("rsagent")
 	ok(t, err)
-	args := []string{
-		"--quiet", "--unit=" + unit,
-		"--property=Type=notify", "--property=NotifyAccess=main",
-		"--property=RuntimeDirectory=rsagent-lab",
-		fmt.Sprintf("--property=WatchdogSec=%d", watchdog),
-		fmt.Sprintf("--property=TimeoutStopSec=%d", stopLimit),
-		"--property=NetworkNamespacePath=/run/netns/" + site.Web1.Name,
+	conf, err := site.Web1.WriteFile("rsagent.toml", site.AgentConfig(config, network.HTTPPool))
+	ok(t, err)
+	lab, err := site.Web1.WriteFile("lab.conf", fmt.Sprintf(dropIn, site.Web1.Name, watchdog, stopLimit))
+	ok(t, err)
+	for _, file := range [][]string{
+		{"--mode=755", binary, "/usr/bin/rsagent"},
+		{"--mode=644", filepath.Join(filepath.Dir(binary), unit), filepath.Join(units, unit)},
+		{"--mode=644", lab, filepath.Join(units, unit+".d", "lab.conf")},
+		{"--mode=600", conf, "/etc/rsagent/rsagent.toml"},
+	} {
+		_, err := run("install", append([]string{"-D"}, file...)...)
+		ok(t, err)
 	}
-	_, err = run("systemd-run", append(args, agent.Args...)...)
+	_, err = run("systemctl", "daemon-reload")
 	ok(t, err)
+}
+
+// service is the unit on web1, where nginx runs.
+type service struct {
+	t      *testing.T
+	cursor string // where the journal was when it started
+}
+
+// start starts the unit and waits as long as systemd does, and until the
+// directors may send.
+func start(t *testing.T, site *network.Site) service {
+	t.Helper()
+	_, err := site.Web1.StartNginx()
+	ok(t, err)
+	install(t, site)
+	s := service{t, lastEntry(t)}
 	t.Cleanup(func() {
 		if t.Failed() {
-			log, _ := run("journalctl", "--no-pager", "--unit", unit)
-			t.Log(log)
+			for _, e := range s.journal() {
+				t.Log(e)
+			}
 		}
 		// Whatever is left of it; there may be nothing.
 		_, _ = run("systemctl", "kill", "--signal=KILL", unit)
 		_, _ = run("systemctl", "stop", unit)
 		_, _ = run("systemctl", "reset-failed", unit)
+		ok(t, os.RemoveAll(runtime))
 	})
+	_, err = run("systemctl", "start", unit)
+	ok(t, err)
+	s.want("ActiveState", "active")
+	ok(t, site.Web1.UntilReady())
+	return s
 }
 
 func TestTheUnitIsActiveOnceTheNodeIsSetUp(t *testing.T) {
 	site := newSite(t)
-	start(t, site)
-	want(t, "ActiveState", "active")
-	addresses, err := site.Web1.Run("ip", "-br", "addr", "show", "dev", "tunl0", "up")
-	if err != nil || !strings.Contains(addresses, network.VIP.String()+"/32") {
-		t.Errorf("the unit is active, but tunl0 is %q, %v", addresses, err)
+	s := start(t, site)
+	wantVIP(t, site)
+	if got, err := site.Web1.Sysctl("net/ipv4/tcp_fin_timeout"); err != nil || got != "17" {
+		t.Errorf("net.ipv4.tcp_fin_timeout is %q, %v, want 17", got, err)
 	}
-	want(t, "StatusText", "ready: 1 VIP, 0 pools")
+	holder, err := os.ReadFile(filepath.Join(runtime, "lock"))
+	if pid := s.show("MainPID"); err != nil || strings.TrimSpace(string(holder)) != pid {
+		t.Errorf("%s/lock names %q, %v, want the daemon, %s", runtime, holder, err, pid)
+	}
+	s.waitFor("StatusText", "ready: 1 VIP, 1 pool")
 	time.Sleep(2 * watchdog * time.Second)
-	want(t, "ActiveState", "active")
+	s.want("ActiveState", "active")
+	s.want("NRestarts", "0")
+	// The daemon would warn of what the unit does not let it do.
+	for _, e := range s.journal() {
+		if e.Priority <= "4" && e.Program == "rsagent" {
+			t.Errorf("a warning from a node that is well: %v", e)
+		}
+	}
 }
 
 func TestAStopDrainsForLongerThanTheUnitsLimit(t *testing.T) {
 	site := newSite(t)
-	start(t, site)
+	s := start(t, site)
 	stopped := make(chan error, 1)
 	began := time.Now()
 	go func() {
@@ -78,61 +133,134 @@ func TestAStopDrainsForLongerThanTheUnitsLimit(t *testing.T) {
 		stopped <- err
 	}()
 	ok(t, site.Dir1.UntilAnswer(site.Web1.ReadyURL(), 503))
-	want(t, "ActiveState", "deactivating")
-	if text := show(t, "StatusText"); !strings.HasPrefix(text, "draining: the directors have") {
+	s.want("ActiveState", "deactivating")
+	if text := s.show("StatusText"); !strings.HasPrefix(text, "draining: the directors have") {
 		t.Errorf("the status is %q, want it to speak of the drain", text)
 	}
 	ok(t, <-stopped)
 	if took := time.Since(began); took < 5*time.Second {
 		t.Errorf("the stop took %v, less than the notice", took)
 	}
-	log, err := run("journalctl", "--no-pager", "--output=cat", "--unit", unit)
-	ok(t, err)
-	if !strings.Contains(log, "drain ended") || strings.Contains(log, "timed out") {
-		t.Errorf("the drain did not come to its end: %s", log)
+	if !s.said("drain ended") || s.said("timed out") || s.said("uncounted") {
+		t.Error("the drain did not come to its end")
 	}
+	// The unit has Restart=always.
+	time.Sleep(3 * time.Second)
+	s.want("ActiveState", "inactive")
+	s.want("Result", "success")
 }
 
 func TestARestartOfTheUnitDoesNotDrain(t *testing.T) {
 	site := newSite(t)
-	started := time.Now()
-	start(t, site)
-	pid := show(t, "MainPID")
+	s := start(t, site)
+	pid := s.show("MainPID")
 	began := time.Now()
 	_, err := run("systemctl", "restart", unit)
 	ok(t, err)
 	if took := time.Since(began); took > 4*time.Second {
 		t.Errorf("the restart took %v, and the notice of a drain is 5s", took)
 	}
-	want(t, "ActiveState", "active")
-	if again := show(t, "MainPID"); again == pid {
+	s.want("ActiveState", "active")
+	if again := s.show("MainPID"); again == pid {
 		t.Errorf("the daemon is still process %s", pid)
 	}
 	ok(t, site.Web1.UntilReady())
-	log, err := run("journalctl", "--no-pager", "--output=cat", "--unit", unit, fmt.Sprintf("--since=@%d", started.Unix()))
-	ok(t, err)
-	if !strings.Contains(log, "restarting without a drain") || strings.Contains(log, "drain began") {
-		t.Errorf("the log does not tell of a restart without a drain: %s", log)
+	if !s.said("restarting without a drain") || s.said("drain began") {
+		t.Error("the journal does not tell of a restart without a drain")
 	}
 }
 
-func TestSystemdEndsADaemonThatHangs(t *testing.T) {
+func TestAReloadSignalIsWarnedOfAndEndsNothing(t *testing.T) {
 	site := newSite(t)
-	start(t, site)
-	_, err := run("systemctl", "kill", "--kill-whom=main", "--signal=STOP", unit)
-	ok(t, err)
-	deadline := time.Now().Add(20 * time.Second)
-	for show(t, "ActiveState") != "failed" {
-		if time.Now().After(deadline) {
-			t.Fatalf("the unit is still %s", show(t, "ActiveState"))
+	s := start(t, site)
+	pid := s.show("MainPID")
+	s.kill("HUP")
+	s.waitSaid("SIGHUP")
+	time.Sleep(2 * time.Second) // RestartSec= of the unit, and some
+	s.want("MainPID", pid)
+	s.want("ActiveState", "active")
+	ok(t, site.Web1.UntilReady())
+
+	// The journal has each line under its level.
+	priorities := map[string]string{}
+	for _, e := range s.journal() {
+		if e.Program != "rsagent" {
+			continue
 		}
-		time.Sleep(100 * time.Millisecond)
+		for _, text := range []string{`"starting"`, "SIGHUP"} {
+			if strings.Contains(e.text(), text) {
+				priorities[text] = e.Priority
+			}
+		}
+		if strings.HasPrefix(e.text(), "<") {
+			t.Errorf("the priority is left in the line %v", e)
+		}
 	}
-	want(t, "Result", "watchdog")
+	if diff := cmp.Diff(map[string]string{`"starting"`: "6", "SIGHUP": "4"}, priorities); diff != "" {
+		t.Errorf("priorities of lines (-want +got):\n%s", diff)
+	}
+}
+
+func TestADaemonThatIsKilledIsBackAndTheVIPNeverLeaves(t *testing.T) {
+	site := newSite(t)
+	s := start(t, site)
+	monitor := watchAddresses(t, site.Web1)
+	s.kill("KILL")
+	died := time.Now()
+	s.waitFor("NRestarts", "1")
+	s.waitFor("ActiveState", "active")
+	ok(t, site.Web1.UntilReady())
+	if took := time.Since(died); took > 5*time.Second {
+		t.Errorf("the node was ready again after %v, want 5s at most", took)
+	}
+	wantVIP(t, site)
+	for line := range strings.Lines(monitor.Log()) {
+		if strings.Contains(line, "tunl0") {
+			t.Errorf("tunl0 changed while the daemon was away: %s", line)
+		}
+	}
+	if s.said("drain began") {
+		t.Error("the new daemon drained")
+	}
+}
+
+func TestSystemdRestartsADaemonThatHangs(t *testing.T) {
+	site := newSite(t)
+	s := start(t, site)
+	pid := s.show("MainPID")
+	s.kill("STOP")
+	s.waitFor("NRestarts", "1")
+	s.waitFor("ActiveState", "active")
+	ok(t, site.Web1.UntilReady())
+	if again := s.show("MainPID"); again == pid {
+		t.Errorf("the daemon is still process %s", pid)
+	}
+	wantVIP(t, site)
+	var results []string
+	for _, e := range s.journal() {
+		if e.Result != "" {
+			results = append(results, e.Result)
+		}
+	}
+	if diff := cmp.Diff([]string{"watchdog"}, results); diff != "" {
+		t.Errorf("what systemd says the daemon ended with (-want +got):\n%s", diff)
+	}
+}
+
+func TestSystemdHasNothingToSayOfTheUnit(t *testing.T) {
+	install(t, newSite(t))
+	said, err := run("systemd-analyze", "verify", "--man=no", filepath.Join(units, unit))
+	ok(t, err)
+	if said != "" {
+		t.Errorf("systemd-analyze verify says: %s", said)
+	}
 }
 
 func newSite(t *testing.T) *network.Site {
 	t.Helper()
+	if !network.OwnMachine() {
+		t.Fatal("this installs a unit and needs the lab's own machine: set LAB_VM=always")
+	}
 	ok(t, network.UnloadIPIP())
 	site, err := network.New()
 	ok(t, err)
@@ -144,19 +272,28 @@ func newSite(t *testing.T) *network.Site {
 	return site
 }
 
-// show asks systemd for a property of the unit.
-func show(t *testing.T, property string) string {
+func wantVIP(t *testing.T, site *network.Site) {
 	t.Helper()
-	out, err := run("systemctl", "show", "--value", "--property="+property, unit)
-	ok(t, err)
-	return strings.TrimSpace(out)
+	addresses, err := site.Web1.Run("ip", "-br", "addr", "show", "dev", "tunl0", "up")
+	if err != nil || !strings.Contains(addresses, network.VIP.String()+"/32") {
+		t.Errorf("tunl0 is %q, %v, want it to have the VIP", addresses, err)
+	}
 }
 
-func want(t *testing.T, property, value string) {
+// watchAddresses tells of every change of links and addresses on the node, from
+// before it returns.
+func watchAddresses(t *testing.T, node *network.Host) *network.Process {
 	t.Helper()
-	if got := show(t, property); got != value {
-		t.Errorf("the unit's %s is %q, want %q", property, got, value)
+	monitor, err := node.Start(exec.Command("ip", "monitor", "link", "address"))
+	ok(t, err)
+	const probe = "192.0.2.1/32"
+	for began := time.Now(); !strings.Contains(monitor.Log(), probe); time.Sleep(50 * time.Millisecond) {
+		if time.Since(began) > patience {
+			t.Fatalf("ip monitor sees nothing: %s", monitor.Log())
+		}
+		ok(t, node.IP("addr add "+probe+" dev lo", "addr del "+probe+" dev lo"))
 	}
+	return monitor
 }
 
 func run(name string, args ...string) (string, error) {
