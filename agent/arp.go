@@ -43,33 +43,59 @@ func (s arpSetting) wanted() string {
 	return strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
 }
 
-// arpForAll wants conf/all to protect, and with it interfaces yet to come.
+// arpForAll wants conf/all to protect, and conf/default, which an interface yet
+// to come starts with, not to undo that.
 func arpForAll(id string, s arpSetting) Condition {
-	key := sysctl.ConfKey("all", s.name)
+	all, start := sysctl.ConfKey("all", s.name), sysctl.ConfKey("default", s.name)
+	want := fmt.Sprintf("%s = %s, and %s no obstacle to it", all, s.wanted(), start)
 	return Condition{
 		ID:       id,
 		Title:    fmt.Sprintf("No interface, present or future, %s a VIP", s.does),
 		Severity: health.Required,
 		Evaluate: func(n Node) Verdict {
-			v := Verdict{Want: fmt.Sprintf("%s = %s", key, s.wanted())}
-			value := n.Sysctl[key]
-			if value.Err != nil {
-				return unknown(v.Want, value.Err)
+			for _, key := range []sysctl.Key{all, start} {
+				if err := n.Sysctl[key].Err; err != nil {
+					return unknown(want, err)
+				}
 			}
-			v.Got = fmt.Sprintf("%s = %s", key, value.Text)
-			number, err := strconv.Atoi(value.Text)
-			if err == nil && s.protects(number) {
-				v.Status = health.OK
-				return v
+			v := Verdict{Status: health.OK, Want: want,
+				Got: fmt.Sprintf("%s = %s, %s = %s", all, n.Sysctl[all].Text, start, n.Sysctl[start].Text)}
+			var remedies []string
+			for _, key := range s.openInGeneral(n) {
+				remedies = append(remedies, fmt.Sprintf("sysctl -w %s=%d", key, s.written))
 			}
-			v.Status = health.Failed
-			v.Remedy = fmt.Sprintf("sysctl -w %s=%d", key, s.written)
+			if len(remedies) > 0 {
+				v.Status, v.Remedy = health.Failed, strings.Join(remedies, "\n")
+			}
 			return v
 		},
-		Repair: func(n Node) []Step {
-			return []Step{setSysctl(n, key, strconv.Itoa(s.written))}
-		},
+		Repair: func(n Node) []Step { return s.close(n, s.openInGeneral(n)) },
 	}
+}
+
+// openInGeneral returns which of conf/all and conf/default has to change.
+func (s arpSetting) openInGeneral(n Node) []sysctl.Key {
+	var keys []sysctl.Key
+	all := sysctl.ConfKey("all", s.name)
+	general, err := strconv.Atoi(n.Sysctl[all].Text)
+	if err != nil || !s.protects(general) {
+		keys = append(keys, all)
+		general = s.written
+	}
+	start := sysctl.ConfKey("default", s.name)
+	if value, err := strconv.Atoi(n.Sysctl[start].Text); err != nil || !s.protects(max(general, value)) {
+		keys = append(keys, start)
+	}
+	return keys
+}
+
+// close returns the steps that make the keys protect.
+func (s arpSetting) close(n Node, keys []sysctl.Key) []Step {
+	var steps []Step
+	for _, key := range keys {
+		steps = append(steps, setSysctl(n, key, strconv.Itoa(s.written)))
+	}
+	return steps
 }
 
 // arpForInterfaces wants the value that the kernel acts on to protect on
@@ -106,11 +132,7 @@ func arpForInterfaces(id string, s arpSetting, needs ...string) Condition {
 			if err != nil {
 				return nil
 			}
-			var steps []Step
-			for _, key := range open {
-				steps = append(steps, setSysctl(n, key, strconv.Itoa(s.written)))
-			}
-			return steps
+			return s.close(n, open)
 		},
 	}
 }

@@ -63,6 +63,7 @@ func goodNode() Node {
 	n.address("tunl0", "203.0.113.10/32")
 	n.set("net/ipv4/tcp_fin_timeout=15", "net/ipv4/conf/all/arp_ignore=1",
 		"net/ipv4/conf/all/arp_announce=2", "net/ipv4/conf/all/rp_filter=0",
+		"net/ipv4/conf/default/arp_ignore=0", "net/ipv4/conf/default/arp_announce=0",
 		"net/ipv4/conf/eth0/arp_ignore=0", "net/ipv4/conf/eth0/arp_announce=0",
 		"net/ipv4/conf/eth0.100/arp_ignore=0", "net/ipv4/conf/eth0.100/arp_announce=0",
 		"net/ipv4/conf/tunl0/rp_filter=0")
@@ -141,7 +142,7 @@ func TestConditionsJudgeANode(t *testing.T) {
 		{"an open ARP setting is closed before the VIP comes", func(n *Node) {
 			n.set("net/ipv4/conf/all/arp_ignore=0")
 			delete(n.Addresses, vip)
-		}, `failed sysctl/arp_ignore/all: net.ipv4.conf.all.arp_ignore = 0
+		}, `failed sysctl/arp_ignore/all: net.ipv4.conf.all.arp_ignore = 0, net.ipv4.conf.default.arp_ignore = 0
   net.ipv4.conf.all.arp_ignore: 0 -> 1
 skipped sysctl/arp_ignore/interfaces
 skipped tunnel/device
@@ -162,9 +163,20 @@ skipped tunnel/foreign
 skipped pool/web
 `},
 		{"an arp_announce that is too large speaks", func(n *Node) { n.set("net/ipv4/conf/all/arp_announce=3") },
-			`failed sysctl/arp_announce/all: net.ipv4.conf.all.arp_announce = 3
+			`failed sysctl/arp_announce/all: net.ipv4.conf.all.arp_announce = 3, net.ipv4.conf.default.arp_announce = 0
   net.ipv4.conf.all.arp_announce: 3 -> 2
 skipped sysctl/arp_announce/interfaces
+skipped tunnel/device
+skipped sysctl/rp_filter/tunl0
+skipped tunnel/vip/203.0.113.10
+skipped tunnel/up
+skipped tunnel/foreign
+skipped pool/web
+`},
+		{"a default that would open the next interface", func(n *Node) { n.set("net/ipv4/conf/default/arp_ignore=4") },
+			`failed sysctl/arp_ignore/all: net.ipv4.conf.all.arp_ignore = 1, net.ipv4.conf.default.arp_ignore = 4
+  net.ipv4.conf.default.arp_ignore: 4 -> 1
+skipped sysctl/arp_ignore/interfaces
 skipped tunnel/device
 skipped sysctl/rp_filter/tunl0
 skipped tunnel/vip/203.0.113.10

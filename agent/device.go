@@ -299,6 +299,7 @@ func speaksARP(l tunnel.Link) bool { return !l.Loopback && !l.NoARP }
 func tunnelKeys(net tunnel.Node, device string) []sysctl.Key {
 	keys := []sysctl.Key{
 		sysctl.ConfKey("all", "arp_ignore"), sysctl.ConfKey("all", "arp_announce"),
+		sysctl.ConfKey("default", "arp_ignore"), sysctl.ConfKey("default", "arp_announce"),
 		sysctl.ConfKey("all", "rp_filter"),
 	}
 	for _, l := range net.Links {

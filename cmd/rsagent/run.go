@@ -27,7 +27,7 @@ it, the connections to the VIPs get time to end, and the daemon exits with 0.
 A second signal ends at once. What was set up stays as it is.`,
 		Example: `  rsagent run
   rsagent run --config /etc/rsagent/rsagent.toml
-  rsagent run --vip 203.0.113.10 --director 10.179.109.69 --director 10.179.119.61`,
+  rsagent run --vip 203.0.113.10 --director 10.0.0.2 --director 10.0.0.3`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := chooseConfig(c.Flags().Changed("config"), file, vips, directors)
@@ -39,7 +39,7 @@ A second signal ends at once. What was set up stays as it is.`,
 	}
 	c.Flags().StringVar(&file, "config", config.File, "configuration `file`")
 	c.Flags().StringArrayVar(&vips, "vip", nil, "virtual `address`, instead of a file; may be repeated")
-	c.Flags().StringArrayVar(&directors, "director", nil, "`address` or prefix of a director, with --vip; may be repeated")
+	c.Flags().StringArrayVar(&directors, "director", nil, "`address` or prefix of a director; may be repeated")
 	return c
 }
 
