@@ -114,18 +114,19 @@ func (s FirewallState) Holds(want Firewall) (bool, string) {
 // times; then ObserveFirewall fails. If the kernel has no nf_tables,
 // errors.Is(err, ErrNoNFTables).
 func (h *Handle) ObserveFirewall() (FirewallState, error) {
-	if h.firewallErr != nil {
-		return FirewallState{}, h.firewallErr
+	if err := h.reachFirewall(); err != nil {
+		return FirewallState{}, err
 	}
 	state, err := h.firewall.observe()
 	return state, cannot(err, "look at the packet filter")
 }
 
 // ApplyFirewall makes rsagent's table what is wanted, or takes it away if
-// neither guard nor clamp is. The kernel puts the whole table in the place of
-// the old one at once, so no packet meets none or a part. Counters go on from
-// where they were; what is counted in the moment between reading them and
-// replacing the table is lost.
+// neither guard nor clamp is. The kernel makes the whole change at once, so no
+// packet meets no rules or a part of them, and counters go on. Only where
+// somebody put a chain elsewhere, or something else into the table that does not
+// come out of it, is the table deleted and made anew: a packet that is on its
+// way right then may get through, and what is counted meanwhile is lost.
 //
 // Each call makes the kernel tell those who watch it, also if nothing has
 // changed, so look first. If the kernel has no nf_tables, or lacks a part of
@@ -137,8 +138,8 @@ func (h *Handle) ApplyFirewall(want Firewall) error {
 	if !want.wanted() {
 		return h.RemoveFirewall()
 	}
-	if h.firewallErr != nil {
-		return h.firewallErr
+	if err := h.reachFirewall(); err != nil {
+		return err
 	}
 	return cannot(h.firewall.replace(want), "set the packet filter")
 }
@@ -146,15 +147,33 @@ func (h *Handle) ApplyFirewall(want Firewall) error {
 // RemoveFirewall takes rsagent's table away. If there is none, or the kernel
 // cannot have any, that is success.
 func (h *Handle) RemoveFirewall() error {
-	if errors.Is(h.firewallErr, ErrNoNFTables) {
+	err := h.reachFirewall()
+	if errors.Is(err, ErrNoNFTables) {
 		return nil
 	}
-	if h.firewallErr != nil {
-		return h.firewallErr
+	if err != nil {
+		return err
 	}
-	err := h.firewall.remove()
+	err = h.firewall.remove()
 	if errors.Is(err, ErrNoNFTables) {
 		return nil
 	}
 	return cannot(err, "remove the table from the packet filter")
+}
+
+// reachFirewall opens the socket to the packet filter if Open could not: its
+// module may have come since.
+func (h *Handle) reachFirewall() error {
+	if h.firewallErr == nil {
+		return nil
+	}
+	h.firewall, h.firewallErr = openNFTables()
+	if h.firewallErr != nil {
+		return h.firewallErr
+	}
+	if err := sameNamespace(h.firewall.conn, h.diag.fd); err != nil {
+		h.firewall.close()
+		h.firewall, h.firewallErr = nil, err
+	}
+	return h.firewallErr
 }

@@ -7,11 +7,15 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"sync/atomic"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -202,42 +206,97 @@ func TestGuardDropsWhatComesByTheTunnelForAnythingButAVIP(t *testing.T) {
 	}
 }
 
+// The moment that counts is while a packet is on its way through the hooks, so
+// what comes before the guard is made slow.
 func TestGuardLetsNothingThroughWhileItIsReplaced(t *testing.T) {
+	const senders, replacements = 4, 200
 	atPeer := joined(t)
 	h := openHandle(t)
 	socket := rawSocket(t, unix.IPPROTO_IPIP)
+	delayPackets(t)
 	want := Firewall{Guard: true, Device: "tunl0", VIPs: addrs(vipAddress), Directors: prefixes(peerAddress + "/32")}
 	must(t, h.ApplyFirewall(want))
-	stop := make(chan struct{})
-	var sent atomic.Int64
+	before := packetsTaken(t)
 	packet := ipv4(unix.IPPROTO_IPIP, strangerAddress, nodeAddress, ipv4(unix.IPPROTO_UDP, peerAddress, vipAddress, udp("")))
-	flooded := atPeer(func() {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
+	stop := make(chan struct{})
+	var flooded []<-chan struct{}
+	for range senders {
+		flooded = append(flooded, atPeer(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := send(packet, packet, packet, packet); err != nil {
+					t.Error(err)
+					return
+				}
 			}
-			if err := send(packet, packet, packet, packet); err != nil {
-				t.Error(err)
-				return
-			}
-			sent.Add(4)
-		}
-	})
-	for range 100 {
+		}))
+	}
+	got := 0
+	for i := range replacements {
 		want.MSS = 1440 - want.MSS
+		want.VIPs = addrs(vipAddress, netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}).String())
 		must(t, h.ApplyFirewall(want))
+		got += received(t, socket)
 	}
-	duringReplacing := sent.Load()
-	got := received(t, socket)
-	must(t, h.RemoveFirewall())
-	eventually(t, "packets get through once the guard is gone", func() bool { return received(t, socket) > 0 })
 	close(stop)
-	<-flooded
-	if got != 0 || duringReplacing < 1000 {
-		t.Errorf("%d of %d packets got through", got, duringReplacing)
+	for _, done := range flooded {
+		<-done
 	}
+	var taken, counted uint64
+	eventually(t, "all packets are dropped and counted", func() bool {
+		taken, counted = packetsTaken(t)-before, wantHeld(t, h, want).NotDirector.Packets
+		got += received(t, socket)
+		return got > 0 || taken == counted
+	})
+	if got != 0 || taken < 1000 {
+		t.Errorf("%d of %d packets got through, %d were counted", got, taken, counted)
+	}
+	must(t, h.RemoveFirewall())
+	<-atPeer(func() { must(t, send(packet)) })
+	eventually(t, "packets get through once the guard is gone", func() bool { return received(t, socket) > 0 })
+}
+
+// delayPackets puts a chain before the guard that takes longer than a change.
+func delayPackets(t *testing.T) {
+	t.Helper()
+	c := &nftables.Conn{}
+	mine := c.AddTable(&nftables.Table{Name: "mine", Family: nftables.TableFamilyIPv4})
+	work := c.AddChain(&nftables.Chain{Table: mine, Name: "work"})
+	for range 10 {
+		c.AddRule(&nftables.Rule{Table: mine, Chain: work, Exprs: slices.Repeat([]expr.Any{bytesOf(expr.PayloadBaseNetworkHeader, 12, 4)}, 100)})
+	}
+	priority := nftables.ChainPriority(-299)
+	slow := c.AddChain(&nftables.Chain{Table: mine, Name: "slow", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: &priority})
+	must(t, c.Flush()) // what comes back has to fit into the buffer of a socket
+	for range 60 {
+		c.AddRule(&nftables.Rule{Table: mine, Chain: slow, Exprs: []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: work.Name}}})
+	}
+	must(t, c.Flush())
+}
+
+// packetsTaken is how many IPv4 packets have come to the hooks of the namespace
+// (ip_rcv_core, net/ipv4/ip_input.c).
+func packetsTaken(t *testing.T) uint64 {
+	t.Helper()
+	lists, err := os.ReadFile("/proc/thread-self/net/snmp")
+	must(t, err)
+	var names []string
+	for line := range strings.Lines(string(lists)) {
+		fields := strings.Fields(line)
+		at := slices.Index(names, "InReceives")
+		if fields[0] == "Ip:" && at > 0 {
+			number, err := strconv.ParseUint(fields[at], 10, 64)
+			must(t, err)
+			return number
+		}
+		names = fields
+	}
+	t.Fatalf("no InReceives in %s", lists)
+	return 0
 }
 
 func TestClampLowersTheMSSThatAVIPAnnounces(t *testing.T) {

@@ -50,6 +50,30 @@ func openNFTables() (*nftSocket, error) {
 	return s, nil
 }
 
+// sameNamespace is an error unless both sockets are of one network namespace. A
+// kernel before 5.14 does not tell (SO_NETNS_COOKIE, net/core/sock.c).
+func sameNamespace(c *nfnetlink.Conn, fd int) error {
+	want, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	if err != nil {
+		return nil
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("cannot see the netlink socket to the packet filter: %v", err)
+	}
+	var got uint64
+	lost := raw.Control(func(fd uintptr) {
+		got, err = unix.GetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	})
+	if err = errors.Join(lost, err); err != nil {
+		return fmt.Errorf("cannot see the netlink socket to the packet filter: %v", err)
+	}
+	if got != want {
+		return errors.New("cannot open a netlink socket to the packet filter: the thread is in another network namespace by now")
+	}
+	return nil
+}
+
 func (s *nftSocket) close() {
 	_ = s.changes.CloseLasting()
 }

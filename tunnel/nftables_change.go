@@ -13,20 +13,76 @@ import (
 // holds them has 16 bits, and each takes up to 28 bytes.
 const elementsAtOnce = 2000
 
-// replace puts the table that is wanted in the place of the one there is.
+// replace makes the table what is wanted, in one change.
+//
+// What a packet meets is decided in two steps: it takes the list of hooks, and
+// then each chain in that list picks the rules of the old or the new generation
+// (nft_do_chain, net/netfilter/nf_tables_core.c). Between the steps a chain that
+// is deleted has lost its rules, and one that is new is not in the list. So
+// chains stay, and only what is in them changes. Sets are made anew: in one that
+// stays, an element that goes can be missing for those who look while the
+// generation changes, and it keeps its size.
+//
+// A table that somebody tampered with may not take this: a chain has another
+// hook, or something in it is of a kind that rsagent does not use. That one is
+// deleted and made anew, and a packet on its way may get through.
 func (s *nftSocket) replace(want Firewall) error {
-	if _, err := s.generation(); err != nil {
-		return err
-	}
-	counters, err := s.counters()
+	state, err := s.observe()
 	if err != nil {
 		return err
 	}
+	flowtables, err := s.flowtables()
+	if err != nil {
+		return err
+	}
+	counters := map[string]Counter{
+		notDirectorCounter: state.NotDirector, notVIPCounter: state.NotVIP, clampedCounter: state.Clamped,
+	}
+	s.changes.AddTable(ourTable()) // wakes it up, too
+	s.empty(state.table, want.table(), flowtables)
+	err = s.fill(want, counters)
+	if err != nil && state.there {
+		s.changes.AddTable(ourTable()) // or there may be nothing to delete
+		s.changes.DelTable(ourTable())
+		s.changes.AddTable(ourTable())
+		err = s.fill(want, counters)
+	}
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
+		return ErrNoNFTables // all that the change names is in it but the kernel's own parts
+	}
+	return err
+}
+
+// empty gives the changes that leave of the table no more than the chains and
+// counters that are wanted. Nothing may refer to what is deleted, hence the
+// order.
+func (s *nftSocket) empty(there, want table, flowtables []string) {
 	ours := ourTable()
-	s.changes.AddTable(ours) // or there is nothing to delete
-	s.changes.DelTable(ours)
-	s.changes.AddTable(ours)
-	t := want.table()
+	s.changes.FlushTable(ours) // all rules
+	for name, found := range there.sets {
+		if found.flags&unix.NFT_SET_ANONYMOUS == 0 { // or it has gone with its rule
+			s.changes.DelSet(&nftables.Set{Table: ours, Name: name})
+		}
+	}
+	for name := range there.chains {
+		if _, ok := want.chains[name]; !ok {
+			s.changes.DelChain(&nftables.Chain{Table: ours, Name: name})
+		}
+	}
+	for _, name := range there.counters {
+		if !slices.Contains(want.counters, name) {
+			s.changes.DeleteObject(&nftables.CounterObj{Table: ours, Name: name})
+		}
+	}
+	for _, name := range flowtables {
+		s.changes.DelFlowtable(&nftables.Flowtable{Table: ours, Name: name})
+	}
+}
+
+// fill adds what is wanted to the changes and commits them. Chains and counters
+// that are there already stay as they are; only the policy is set.
+func (s *nftSocket) fill(want Firewall, counters map[string]Counter) error {
+	ours, t := ourTable(), want.table()
 	for _, name := range t.counters {
 		c := counters[name]
 		s.changes.AddObj(&nftables.CounterObj{Table: ours, Name: name, Packets: c.Packets, Bytes: c.Bytes})
@@ -46,11 +102,16 @@ func (s *nftSocket) replace(want Firewall) error {
 			s.changes.AddRule(&nftables.Rule{Table: ours, Chain: chain, Exprs: r})
 		}
 	}
-	err = s.commit()
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
-		return ErrNoNFTables // all that the change names is in it but the kernel's own parts
-	}
-	return err
+	return s.commit()
+}
+
+// flowtables is the names of the table's flowtables, which rsagent has none of.
+func (s *nftSocket) flowtables() (names []string, err error) {
+	err = s.each(unix.NFT_MSG_GETFLOWTABLE, nftables.NFTA_FLOWTABLE_TABLE, func(attrs map[uint16][]byte) error {
+		names = append(names, name(attrs[nftables.NFTA_FLOWTABLE_NAME]))
+		return nil
+	})
+	return names, err
 }
 
 func ourTable() *nftables.Table {
