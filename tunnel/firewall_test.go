@@ -111,6 +111,50 @@ func TestFirewallThatIsNotThereCanBeObservedAndRemoved(t *testing.T) {
 	wantHeld(t, h, Firewall{})
 }
 
+func TestFirewallThatCouldNotBeReachedAtFirstIsReachedLater(t *testing.T) {
+	enterNamespace(t)
+	before := openHandle(t)
+	reopened := func() *Handle {
+		h := openWithFiles(t, 2) // the packet filter's is the third
+		t.Cleanup(h.Close)
+		if h.firewallErr == nil {
+			t.Fatal("the packet filter was reached")
+		}
+		return h
+	}
+	h := reopened()
+	must(t, h.ApplyFirewall(wholeFirewall()))
+	wantHeld(t, h, wholeFirewall())
+	wantHeld(t, reopened(), wholeFirewall())
+	must(t, reopened().RemoveFirewall())
+	wantHeld(t, before, Firewall{})
+
+	h = reopened()
+	enterNamespace(t)
+	wantError(t, h.ApplyFirewall(wholeFirewall()),
+		"cannot open a netlink socket to the packet filter: the thread is in another network namespace by now")
+	wantHeld(t, openHandle(t), Firewall{})
+}
+
+// openWithFiles opens a Handle while the process may open only so many files
+// more.
+func openWithFiles(t *testing.T, more int) *Handle {
+	t.Helper()
+	var limit unix.Rlimit
+	must(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	low := limit
+	for low.Cur = 0; more > 0; low.Cur++ {
+		if _, err := unix.FcntlInt(uintptr(low.Cur), unix.F_GETFD, 0); err == unix.EBADF {
+			more--
+		}
+	}
+	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &low))
+	h, err := Open()
+	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit))
+	must(t, err)
+	return h
+}
+
 func TestFirewallLeavesOtherTablesAlone(t *testing.T) {
 	enterNamespace(t)
 	h := openHandle(t)
