@@ -65,11 +65,15 @@ func TestFirewallStopsAnAttackThroughTheTunnel(t *testing.T) {
 	}
 }
 
-func TestFirewallWithoutNFTablesSaysSo(t *testing.T) {
+// withoutNFTables unloads nf_tables, and what it needs if nothing else does, and
+// keeps the kernel from loading it until the function that it returns is called.
+func withoutNFTables(t *testing.T, loaded ...string) (mayLoad func()) {
+	t.Helper()
 	const program = "/proc/sys/kernel/modprobe"
 	before, err := os.ReadFile(program)
 	must(t, err)
-	t.Cleanup(func() { must(t, os.WriteFile(program, before, 0)) })
+	mayLoad = func() { must(t, os.WriteFile(program, before, 0)) }
+	t.Cleanup(mayLoad)
 	// Namespaces of earlier tests hold on to it for a while.
 	eventually(t, "nf_tables is unloaded", func() bool {
 		modules, err := os.ReadFile("/proc/modules")
@@ -83,11 +87,37 @@ func TestFirewallWithoutNFTablesSaysSo(t *testing.T) {
 		_, err = os.Stat("/sys/module/nf_tables")
 		return errors.Is(err, os.ErrNotExist)
 	})
+	for _, module := range loaded {
+		must(t, exec.Command("modprobe", module).Run())
+	}
 	must(t, os.WriteFile(program, []byte("/bin/false\n"), 0))
+	return mayLoad
+}
 
+// Without nfnetlink there is no socket to ask through.
+func TestFirewallIsReachedOnceTheKernelCanLoadIt(t *testing.T) {
+	mayLoad := withoutNFTables(t)
+	_ = exec.Command("modprobe", "-r", "nfnetlink").Run()
 	enterNamespace(t)
 	h := openHandle(t)
-	_, err = h.ObserveFirewall()
+	const missing = "cannot open a netlink socket to the packet filter: the kernel has no nf_tables, or lacks a part of it (module missing, or may not be loaded)"
+	_, err := h.ObserveFirewall()
+	wantError(t, err, missing)
+	if !errors.Is(err, ErrNoNFTables) {
+		t.Errorf("observing fails with %v", err)
+	}
+	wantError(t, h.ApplyFirewall(wholeFirewall()), missing)
+	must(t, h.RemoveFirewall())
+	mayLoad()
+	must(t, h.ApplyFirewall(wholeFirewall()))
+	wantHeld(t, h, wholeFirewall())
+}
+
+func TestFirewallWithoutNFTablesSaysSo(t *testing.T) {
+	mayLoad := withoutNFTables(t, "nfnetlink")
+	enterNamespace(t)
+	h := openHandle(t)
+	_, err := h.ObserveFirewall()
 	if !errors.Is(err, ErrNoNFTables) {
 		t.Errorf("observing fails with %v", err)
 	}
@@ -97,7 +127,7 @@ func TestFirewallWithoutNFTablesSaysSo(t *testing.T) {
 	calls := watchingWith(t, WatchFirewall)
 
 	// It comes, and what was opened before goes on.
-	must(t, os.WriteFile(program, before, 0))
+	mayLoad()
 	wantQuiet(t, calls)
 	must(t, h.ApplyFirewall(wholeFirewall()))
 	wantHeld(t, h, wholeFirewall())
