@@ -49,7 +49,7 @@ func TestADrainedNodeLosesNoRequest(t *testing.T) {
 	if took := drained.Sub(asked); took < 3*time.Second {
 		t.Errorf("the drain took %v, less than its notice", took)
 	}
-	want := `"signal":"terminated"`
+	want := `"signal":"SIGTERM"`
 	if !strings.Contains(agent.Log(), want) {
 		t.Errorf("no %s in the log: %s", want, agent.Log())
 	}
