@@ -326,6 +326,10 @@ func TestFirewallIsSeenToBeTamperedWithAndMended(t *testing.T) {
 			must(t, o.AddSet(&nftables.Set{Table: o.table, Name: "mine", KeyType: nftables.TypeEtherAddr},
 				[]nftables.SetElement{{Key: []byte{2, 0, 0, 0, 0, 1}}}))
 		}, "set mine is there"},
+		{"an object of another kind is added, and used", func(_ *testing.T, o ours) {
+			o.AddObj(&nftables.QuotaObj{Table: o.table, Name: "mine", Bytes: 1})
+			o.AddRule(&nftables.Rule{Table: o.table, Chain: o.guard, Exprs: []expr.Any{&expr.Objref{Type: unix.NFT_OBJECT_QUOTA, Name: "mine"}}})
+		}, `the number of rules in chain guard is 3, not 2; the counters are ["clamped" "mine of type 2" "not_director" "not_vip"], not ["clamped" "not_director" "not_vip"]`},
 		{"a counter is added", func(_ *testing.T, o ours) { o.AddObj(&nftables.CounterObj{Table: o.table, Name: "mine"}) },
 			`the counters are ["clamped" "mine" "not_director" "not_vip"], not ["clamped" "not_director" "not_vip"]`},
 	}
