@@ -18,8 +18,8 @@ const elementsAtOnce = 2000
 // What a packet meets is decided in two steps: it takes the list of hooks, and
 // then each chain in that list picks the rules of the old or the new generation
 // (nft_do_chain, net/netfilter/nf_tables_core.c). Between the steps a chain that
-// is deleted has lost its rules, and one that is new is not in the list. So
-// chains stay, and only what is in them changes. Sets are made anew: in one that
+// is deleted loses its rules, and one that is new had none when the packet came
+// by, or is not in the list. So chains stay, and only what is in them changes. Sets are made anew: in one that
 // stays, an element that goes can be missing for those who look while the
 // generation changes, and it keeps its size.
 //
