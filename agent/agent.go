@@ -152,16 +152,28 @@ func refusal(conditions []Condition, findings []health.Finding) error {
 	return nil
 }
 
-// watchFirewall follows the packet filter. A kernel that has none has nothing
-// to tell; the condition says so.
+// watchFirewall follows the packet filter. A kernel that has none yet is asked
+// again at the pace of the sweeps; the condition says so meanwhile.
 func (a *Agent) watchFirewall(ctx context.Context) error {
 	if a.config.Tunnel.Mode != config.ModeIPIP {
 		return nil
 	}
-	if err := tunnel.WatchFirewall(ctx, a.look); err != nil {
-		a.log.Warn().Err(err).Stringer("sweep", sweep).Msg("changes of the packet filter are seen at the next sweep only")
+	said := false
+	for {
+		err := tunnel.WatchFirewall(ctx, a.look)
+		if err == nil {
+			return nil
+		}
+		if !said {
+			a.log.Warn().Err(err).Stringer("sweep", sweep).Msg("changes of the packet filter are seen at the next sweep only")
+			said = true
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(sweep):
+		}
 	}
-	return nil
 }
 
 // look starts a round. It never waits: one round to come sees everything
