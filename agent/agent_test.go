@@ -348,6 +348,9 @@ func TestAFailedLookKeepsWhatTheLastOneSaw(t *testing.T) {
 		if kept.FirewallErr != nil || !kept.Old || !kept.Time.Equal(good.Time) {
 			t.Errorf("got %+v, want the last look of %v", kept, good.Time)
 		}
+		if diff := cmp.Diff(good.Sysctl, kept.Sysctl); diff != "" {
+			t.Errorf("settings (-last look +kept):\n%s", diff)
+		}
 		if o := a.converge(); len(o.errs) > 0 || !o.report.Time.Equal(good.Time) {
 			t.Errorf("an old look led to repairs %v and a report of %v", o.errs, o.report.Time)
 		}

@@ -28,9 +28,9 @@ type Node struct {
 	Pools       map[string]probe.Result
 	Draining    string // who asked the node to leave service; empty: nobody
 
-	// Old says that links, addresses and the packet filter are those of an
-	// earlier look, taken at Time, since this one could not see them. Nothing is
-	// repaired by such a look.
+	// Old says that all but Pools and Draining is of an earlier look, taken at
+	// Time, since a newer one could not see links, addresses or the packet filter.
+	// Nothing is repaired by it.
 	Old bool
 }
 

@@ -60,9 +60,8 @@ func (a *Agent) observe() Node {
 	case seen:
 		a.lastGood = n
 	case n.Time.Sub(a.lastGood.Time) < staleAfter:
-		last := a.lastGood
-		last.Sysctl, last.Unwatched, last.Old = n.Sysctl, n.Unwatched, true
-		n = last
+		n = a.lastGood
+		n.Old = true
 	}
 	n.Pools = a.pools.all()
 	n.Draining = a.draining
