@@ -65,6 +65,7 @@ type Agent struct {
 	kick   chan struct{} // something happened: look now
 
 	refused   map[string]error // settings that the kernel refuses, by condition
+	changed   bool             // a repair was done since refused was cleared
 	resting   map[string]bool  // conditions whose repair failed: not again before the next sweep
 	lastGood  Node             // the newest look that saw links and addresses
 	pinged    time.Time        // when systemd's watchdog was last told

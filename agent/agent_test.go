@@ -324,6 +324,9 @@ func TestASettingThatTheKernelStoresOtherwiseIsWrittenOnce(t *testing.T) {
 		a := newAgent(t, host, "[tunnel]\nmode = \"none\"\n[sysctl]\n\"net.ipv4.ip_local_reserved_ports\" = \"8080,8081\"\n", io.Discard)
 		first := a.converge()
 		second := a.converge()
+		if got := first.report.Findings[0].Remedy; got != "configure the value as the kernel takes it" {
+			t.Errorf("the remedy is %q", got)
+		}
 		if len(first.errs) != 1 || len(second.errs) != 0 {
 			t.Errorf("written in the first round: %v, in the second: %v", first.errs, second.errs)
 		}

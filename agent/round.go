@@ -22,6 +22,11 @@ type outcome struct {
 // kernel, never assumed because it was just written.
 func (a *Agent) converge() outcome {
 	o := outcome{errs: make(map[string]error)}
+	if a.changed {
+		// What the kernel takes for one setting can depend on another.
+		clear(a.refused)
+		a.changed = false
+	}
 	for {
 		n := a.observe()
 		findings := evaluate(a.conditions, n)
@@ -114,8 +119,7 @@ func (a *Agent) repair(id string, steps []Step) ([]Step, error) {
 		a.log.Info().Str("condition", id).Str("what", s.What).
 			Str("old", s.Old).Str("new", s.New).Msg("repaired")
 	}
-	// What the kernel takes for one setting can depend on another.
-	clear(a.refused)
+	a.changed = true
 	return steps, nil
 }
 
@@ -127,10 +131,11 @@ func (a *Agent) explain(findings []health.Finding, errs map[string]error) {
 			continue
 		}
 		err, tried := errs[f.ID]
-		switch refusal := a.refused[f.ID]; {
-		case refusal != nil:
-			f.Cause = refusal.Error()
-			f.Remedy = "configure a value that the kernel takes"
+		if refusal := a.refused[f.ID]; refusal != nil {
+			err = refusal
+			f.Remedy = "configure the value as the kernel takes it"
+		}
+		switch {
 		case err != nil:
 			f.Cause = err.Error()
 		case tried && f.Owned:
