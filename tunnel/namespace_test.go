@@ -11,6 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// The main thread of a process cannot end, so a test on it would keep its
+// namespace, and with that the kernel's modules, for as long as the process
+// lives. Locked here, it runs no test.
+func init() { runtime.LockOSThread() }
+
 // enterNamespace moves the test into a network namespace of its own, which
 // goes when the test ends: its goroutine dies with its thread.
 func enterNamespace(t *testing.T) {
