@@ -13,24 +13,18 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
+	"rsagent/agent/answer"
 	"rsagent/agent/config"
+	"rsagent/agent/control"
 	"rsagent/agent/health"
 	"rsagent/probe"
-	"rsagent/sysctl"
 	"rsagent/tunnel"
 )
 
-const (
-	// sweep is how often the node is looked at when nothing happens. Events
-	// only start a round early.
-	sweep = 10 * time.Second
-	// staleAfter is the age at which a report is not to be trusted.
-	staleAfter = 3 * sweep
-	// patience is how long at most the endpoint holds its first answer back for
-	// the first results of the probes, so that a restart is not seen as a
-	// failure. keepalived waits for 5 s.
-	patience = 4 * time.Second
-)
+// patience is how long at most the endpoint holds its first answer back for
+// the first results of the probes, so that a restart is not seen as a
+// failure. keepalived waits for 5 s.
+const patience = 4 * time.Second
 
 // ErrCutShort is the error of a Run whose drain a second signal ended.
 var ErrCutShort = errors.New("the drain was cut short by a second signal")
@@ -51,87 +45,185 @@ func (r *Refusal) Error() string {
 }
 
 // Agent is the daemon. Its fields belong to the loop, but for those that may
-// be used concurrently: latest, pools, kick and metrics.
+// be used concurrently: latest, pools, word, witnesses, metrics, audience, orders,
+// posted and drainsAnything.
 type Agent struct {
-	config     config.Config
-	conditions []Condition
-	host       Host
-	log        zerolog.Logger
-	metrics    *health.Metrics
-	systemd    *systemd
+	config   config.Config
+	judge    *judge
+	host     Host
+	follower *follower
+	filter   *filter // what is wanted of the packet filter, for the metrics
+	log      zerolog.Logger
+	metrics  *health.Metrics
+	systemd  *systemd
+	load     func() (config.Config, zerolog.Logger, error) // what a reload reads; nil: nothing
+	agents   net.Listener                                  // for HAProxy's agent-checks; nil: none
 
-	latest atomic.Pointer[health.Report]
-	pools  results
-	kick   chan struct{} // something happened: look now
+	latest    atomic.Pointer[health.Standing]
+	endpoint  atomic.Pointer[health.Endpoint]
+	pools     results
+	word      *word
+	witnesses *witnesses
+	probes    map[string]*probing // by pool
+
+	flaps      flaps
+	steadiness steadiness
 
 	refused   map[string]error // settings that the kernel refuses, by condition
 	changed   bool             // a repair was done since refused was cleared
+	failed    map[string]error // by the id of a condition: what its last repair failed with
 	resting   map[string]bool  // conditions whose repair failed: not again before the next sweep
 	lastGood  Node             // the newest look that saw links and addresses
 	pinged    time.Time        // when systemd's watchdog was last told
-	draining  string           // who asked for the drain
-	unwatched string           // what was last logged of settings that cannot be watched
+	unseen    lastSaid         // of a drain file that cannot be looked for
+	unwatched lastSaid         // of settings that cannot be watched
+	forgetful lastSaid         // of a ledger that cannot be written
+	unlisted  lastSaid         // of a sweep that could not list everything
+
+	succession succession
+
+	audience *audience
+	reasons  reasons             // to be out of service
+	drains   map[string]*leaving // by pool; one for each that has a reason
+	stopping bool                // the daemon ends when the node has drained
+	recalled []recalledDrain     // from before, to go on with
+	file     *fileWatch          // of drain.file; nil: none is followed
+	controls *net.UnixListener   // for those who ask the daemon; nil: nobody can
+	orders   chan order          // for the loop
+	nudge    chan struct{}       // has one token when a drain may go on
+	posted   posted
+	version  string
+
+	drainsAnything atomic.Bool
 }
 
-// New returns an agent for the host. Version goes into the metrics.
+// New returns an agent for the host, which it follows from now on. Version goes
+// into the metrics. The caller's thread is in the network namespace of the host.
 func New(c config.Config, host Host, log zerolog.Logger, version string) (*Agent, error) {
 	s, err := newSystemd()
 	if err != nil {
 		return nil, err
 	}
 	a := &Agent{
-		config: c, conditions: append(Conditions(c), notDraining()),
+		config: c, judge: newJudge(allConditions(c)),
 		host: host, log: log, systemd: s,
-		pools:   results{byPool: make(map[string]probe.Result)},
-		kick:    make(chan struct{}, 1),
-		refused: make(map[string]error),
-		resting: make(map[string]bool),
+		filter:     &filter{config: c},
+		pools:      results{byPool: make(map[string]probe.Result)},
+		word:       newWord(),
+		witnesses:  newWitnesses(),
+		probes:     make(map[string]*probing),
+		flaps:      flaps{limit: c.Repair.Flaps, of: make(map[string]*flap)},
+		steadiness: make(steadiness),
+		refused:    make(map[string]error),
+		failed:     make(map[string]error),
+		resting:    make(map[string]bool),
+		audience:   newAudience(),
+		reasons:    make(reasons),
+		drains:     make(map[string]*leaving),
+		orders:     make(chan order),
+		nudge:      make(chan struct{}, 1),
+		version:    version,
+	}
+	a.follower, err = follow(host, c, func(source string, change tunnel.Change) {
+		if source == fromRoutes {
+			a.word.comeSlowly()
+			return
+		}
+		if change.Lost {
+			a.metrics.Lost(source)
+		}
+		a.witnesses.told(source, change)
+		a.word.come(source)
+	})
+	if err != nil {
+		return nil, err
 	}
 	a.metrics = health.NewMetrics(version, a.report)
-	a.latest.Store(&health.Report{})
+	a.latest.Store(health.NewStanding(health.Report{}))
 	return a, nil
 }
 
-func (a *Agent) report() health.Report { return *a.latest.Load() }
+// OnHangup sets what a SIGHUP reads: the configuration, and the log that goes
+// with it.
+func (a *Agent) OnHangup(load func() (config.Config, zerolog.Logger, error)) { a.load = load }
+
+// OnAgentChecks sets where Run answers HAProxy's agent-checks, besides the
+// directors on its own listener.
+func (a *Agent) OnAgentChecks(l net.Listener) { a.agents = l }
+
+func allConditions(c config.Config) []Condition {
+	list := append(Conditions(c), notDraining(wholeNode))
+	for _, p := range c.Pools {
+		list = append(list, notDraining(p.Name))
+	}
+	return list
+}
+
+// staleAfter is the age at which a report is not to be trusted.
+func (a *Agent) staleAfter() time.Duration { return 3 * a.config.Repair.Sweep }
+
+func (a *Agent) report() health.Report { return a.latest.Load().Report }
 
 // Run sets the node up, keeps it right and answers on the listener, until a
 // signal comes and the drain that it starts is over. It returns a *Refusal,
 // with the node as it was, if this node cannot be set up, and ErrCutShort if
 // a second signal ended the drain.
 func (a *Agent) Run(ctx context.Context, listener net.Listener, signals <-chan os.Signal) error {
+	defer a.follower.close()
+	a.configureEndpoint()
 	if err := a.start(); err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return tunnel.Watch(ctx, a.look) })
-	group.Go(func() error { return a.host.watch(ctx, a.look) })
-	group.Go(func() error { return a.watchFirewall(ctx) })
-	for _, p := range a.config.Pools {
-		group.Go(func() error { a.probe(ctx, p); return nil })
+	group.Go(func() error { a.follower.mirror.Run(ctx); return nil })
+	group.Go(func() error { return a.follower.watchSettings(ctx) })
+	if a.config.Tunnel.Mode == config.ModeIPIP {
+		pace := a.config.Repair.Sweep
+		group.Go(func() error { a.follower.watchFirewall(ctx, pace); return nil })
 	}
+	a.probe(ctx)
+	defer a.endProbes()
 	known := make(chan struct{})
-	group.Go(func() error { return a.serve(ctx, listener, known) })
+	a.followDrainFile(ctx)
+	defer func() { a.endDrainFile() }()
+	directors := health.Server(a.endpoint.Load)
+	directors.Answered = func(r *answer.Request, w *answer.Answer) { a.answered(r, w, false) }
+	group.Go(func() error { return a.serve(ctx, listener, directors, known) })
+	if a.agents != nil {
+		agents := health.AgentServer(a.endpoint.Load)
+		agents.Answered = func(r *answer.Request, w *answer.Answer) { a.answered(r, w, true) }
+		group.Go(func() error { return a.serve(ctx, a.agents, agents, known) })
+	}
+	if a.controls != nil {
+		group.Go(func() error { return control.Serve(ctx, a.controls, a.handle) })
+	}
 	group.Go(func() error {
 		defer stop()
-		return a.loop(ctx, signals, known)
+		return a.loop(ctx, listener, signals, known)
 	})
-	return group.Wait()
+	err := group.Wait()
+	a.handOver()
+	return err
 }
 
 // start refuses a node that must not be touched, or does the first round.
 func (a *Agent) start() error {
-	first := evaluate(a.conditions, a.observe())
-	if err := refusal(a.conditions, first); err != nil {
+	began := time.Now()
+	first := a.judge.evaluate(a.observe())
+	if err := refusal(a.judge.conditions, first); err != nil {
 		return err
 	}
-	for _, key := range notEnforced(a.config) {
-		a.log.Warn().Str("key", key).Msg("this version reads the key and does not enforce it yet")
+	a.followFirewall()
+	if a.host.Ledger != nil {
+		a.sayForgetful(a.host.Ledger.Damage())
 	}
+	a.abandon()
+	a.goOnDraining()
 	o := a.converge()
 	// Some of it shows only when the kernel is asked for the device.
-	err := refusal(a.conditions, o.report.Findings)
+	err := refusal(a.judge.conditions, o.report.Findings)
 	if err == nil && o.errs[deviceID] != nil {
 		err = fmt.Errorf("cannot start on this node: %v", o.errs[deviceID])
 	}
@@ -139,6 +231,9 @@ func (a *Agent) start() error {
 		a.rollBack(o.steps)
 		return err
 	}
+	clear(a.flaps.of) // to set a node up is no fight
+	clear(a.steadiness)
+	a.metrics.Round(health.FromStart, time.Since(began))
 	a.publish(o.report)
 	a.tell(a.systemd.send(daemon.SdNotifyReady, "STATUS="+inWords(o.report, len(a.config.VIPs), len(a.config.Pools))))
 	return nil
@@ -153,56 +248,26 @@ func refusal(conditions []Condition, findings []health.Finding) error {
 	return nil
 }
 
-// watchFirewall follows the packet filter. A kernel that has none yet is asked
-// again at the pace of the sweeps; the condition says so meanwhile.
-func (a *Agent) watchFirewall(ctx context.Context) error {
+// followFirewall follows the packet filter, if the kernel has one.
+func (a *Agent) followFirewall() {
 	if a.config.Tunnel.Mode != config.ModeIPIP {
-		return nil
+		return
 	}
-	said := false
-	for {
-		err := tunnel.WatchFirewall(ctx, a.look)
-		if err == nil {
-			return nil
-		}
-		if !said {
-			a.log.Warn().Err(err).Stringer("sweep", sweep).Msg("changes of the packet filter are seen at the next sweep only")
-			said = true
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(sweep):
-		}
+	if err := a.follower.followFirewall(); err != nil {
+		a.log.Warn().Err(err).Stringer("sweep", a.config.Repair.Sweep).Msg("changes of the packet filter are seen at the next sweep only")
 	}
 }
 
-// look starts a round. It never waits: one round to come sees everything
-// that has happened before it.
-func (a *Agent) look() {
-	select {
-	case a.kick <- struct{}{}:
-	default:
-	}
-}
-
-func (a *Agent) probe(ctx context.Context, p config.Pool) {
-	probe.Watch(ctx, target(a.config, p), func(r probe.Result) {
-		a.pools.set(p.Name, r)
-		a.look()
-	})
+// server is who answers on a listener: answer.Server or answer.LineServer.
+type server interface {
+	Serve(net.Listener) error
+	Finish(time.Duration)
 }
 
 // serve answers on the listener from the moment that the first results are
 // known. Until then, connections wait in its queue.
-func (a *Agent) serve(ctx context.Context, listener net.Listener, known <-chan struct{}) error {
-	endpoint := health.Endpoint{
-		Latest: a.report, StaleAfter: staleAfter,
-		DrainStatus: a.config.Health.DrainStatus, Allow: a.config.Health.Allow,
-		Metrics: a.metrics.Handler(),
-	}
-	server := endpoint.Server()
-	end := context.AfterFunc(ctx, func() { listener.Close(); server.Close() })
+func (a *Agent) serve(ctx context.Context, listener net.Listener, server server, known <-chan struct{}) error {
+	end := context.AfterFunc(ctx, func() { listener.Close() })
 	defer end()
 	select {
 	case <-known:
@@ -210,17 +275,29 @@ func (a *Agent) serve(ctx context.Context, listener net.Listener, known <-chan s
 	case <-ctx.Done():
 		return nil
 	}
-	if err := endpoint.Serve(server, listener); ctx.Err() == nil {
+	a.audience.open(time.Now())
+	if err := server.Serve(listener); err != nil {
 		return fmt.Errorf("cannot answer on %s: %v", listener.Addr(), err)
 	}
+	server.Finish(lastAnswers)
 	return nil
+}
+
+// configureEndpoint makes the endpoint answer as configured.
+func (a *Agent) configureEndpoint() {
+	a.endpoint.Store(&health.Endpoint{
+		Latest: a.latest.Load, StaleAfter: a.staleAfter(),
+		DrainStatus: a.config.Health.DrainStatus, Allow: a.config.Health.Allow,
+		Metrics: a.metrics.Handler(), Notice: a.config.Drain.Notice,
+	})
+	a.audience.declare(a.config.Directors, a.config.Drain.Fall)
 }
 
 // publish makes the report the one that everybody sees.
 func (a *Agent) publish(r health.Report) {
 	a.logTransitions(a.report(), r)
-	a.latest.Store(&r)
-	a.metrics.Round()
+	a.latest.Store(health.NewStanding(r))
+	a.post()
 }
 
 func (a *Agent) tell(err error) {
@@ -229,26 +306,13 @@ func (a *Agent) tell(err error) {
 	}
 }
 
-// notEnforced names the keys in force that this version does nothing about.
-func notEnforced(c config.Config) []string {
-	var keys []string
-	add := func(set bool, key string) {
-		if set {
-			keys = append(keys, key)
-		}
+// answered notes what somebody who asks was told.
+func (a *Agent) answered(r *answer.Request, w *answer.Answer, agent bool) {
+	if !a.audience.answered(r, w, agent, time.Now()) || !a.drainsAnything.Load() {
+		return
 	}
-	add(c.Tunnel.OnStop == config.OnStopRemove, "tunnel.on_stop")
-	add(c.Health.AgentListen != "", "health.agent_listen")
-	add(c.Drain.Fall != 3, "drain.fall")
-	return keys
-}
-
-func settingKeys(c config.Config) []sysctl.Key {
-	var keys []sysctl.Key
-	for _, s := range c.Sysctl {
-		if key, err := sysctl.ParseKey(s.Key); err == nil {
-			keys = append(keys, key)
-		}
+	select {
+	case a.nudge <- struct{}{}:
+	default:
 	}
-	return keys
 }

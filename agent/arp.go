@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"rsagent/agent/config"
 	"rsagent/agent/health"
 	"rsagent/sysctl"
 )
@@ -16,21 +17,38 @@ import (
 // number, but only some keep it silent (net/ipv4/arp.c, arp_ignore and
 // arp_solicit): a number too large speaks as loudly as 0.
 type arpSetting struct {
-	name    string
-	does    string
-	silent  []int // the values that protect
-	written int   // the one that a repair writes
+	name       string
+	does       string
+	effect     string // for clients, if it does not protect
+	silent     []int  // the values that protect
+	written    string // the one that a repair writes
+	configured configured
+	device     string       // where the VIPs are
+	vips       []netip.Addr // what has to go while it does not protect
 }
 
-func arpIgnore() arpSetting {
-	return arpSetting{name: "arp_ignore", does: "answers ARP for", silent: []int{1, 2, 8}, written: 1}
+func arpIgnore(c config.Config) arpSetting {
+	return arpSetting{name: "arp_ignore", does: "answers ARP for", silent: []int{1, 2, 8}, written: "1",
+		effect:     "Clients reach this node past the directors, and all of them do so at once.",
+		configured: configuredIn(c), device: c.Tunnel.Device, vips: c.VIPs}
 }
 
-func arpAnnounce() arpSetting {
-	return arpSetting{name: "arp_announce", does: "announces by ARP", silent: []int{2}, written: 2}
+func arpAnnounce(c config.Config) arpSetting {
+	return arpSetting{name: "arp_announce", does: "announces by ARP", silent: []int{2}, written: "2",
+		effect:     "Neighbours learn that the VIP is here, and send everything past the directors.",
+		configured: configuredIn(c), device: c.Tunnel.Device, vips: c.VIPs}
 }
 
 func (s arpSetting) protects(value int) bool { return slices.Contains(s.silent, value) }
+
+// mended is what a repair writes to the key: what stands under [sysctl], where
+// nothing is taken that would let a VIP out, so that the two never fight.
+func (s arpSetting) mended(key sysctl.Key) string {
+	if s.configured.has(key) {
+		return s.configured[key]
+	}
+	return s.written
+}
 
 func (s arpSetting) wanted() string {
 	var words []string
@@ -51,7 +69,9 @@ func arpForAll(id string, s arpSetting) Condition {
 	return Condition{
 		ID:       id,
 		Title:    fmt.Sprintf("No interface, present or future, %s a VIP", s.does),
+		Effect:   s.effect,
 		Severity: health.Required,
+		Looks:    atSettings,
 		Evaluate: func(n Node) Verdict {
 			for _, key := range []sysctl.Key{all, start} {
 				if err := n.Sysctl[key].Err; err != nil {
@@ -62,14 +82,15 @@ func arpForAll(id string, s arpSetting) Condition {
 				Got: fmt.Sprintf("%s = %s, %s = %s", all, n.Sysctl[all].Text, start, n.Sysctl[start].Text)}
 			var remedies []string
 			for _, key := range s.openInGeneral(n) {
-				remedies = append(remedies, fmt.Sprintf("sysctl -w %s=%d", key, s.written))
+				remedies = append(remedies, fmt.Sprintf("sysctl -w %s=%s", key, s.mended(key)))
 			}
 			if len(remedies) > 0 {
 				v.Status, v.Remedy = health.Failed, strings.Join(remedies, "\n")
 			}
 			return v
 		},
-		Repair: func(n Node) []Step { return s.close(n, s.openInGeneral(n)) },
+		Repair:   func(n Node) []Step { return s.close(n, s.openInGeneral(n)) },
+		Withdraw: s.withdraw,
 	}
 }
 
@@ -80,7 +101,7 @@ func (s arpSetting) openInGeneral(n Node) []sysctl.Key {
 	general, err := strconv.Atoi(n.Sysctl[all].Text)
 	if err != nil || !s.protects(general) {
 		keys = append(keys, all)
-		general = s.written
+		general, _ = strconv.Atoi(strings.TrimSpace(s.mended(all)))
 	}
 	start := sysctl.ConfKey("default", s.name)
 	if value, err := strconv.Atoi(n.Sysctl[start].Text); err != nil || !s.protects(max(general, value)) {
@@ -93,7 +114,7 @@ func (s arpSetting) openInGeneral(n Node) []sysctl.Key {
 func (s arpSetting) close(n Node, keys []sysctl.Key) []Step {
 	var steps []Step
 	for _, key := range keys {
-		steps = append(steps, setSysctl(n, key, strconv.Itoa(s.written)))
+		steps = append(steps, setSysctl(n, key, s.mended(key)))
 	}
 	return steps
 }
@@ -104,8 +125,10 @@ func arpForInterfaces(id string, s arpSetting, needs ...string) Condition {
 	return Condition{
 		ID:       id,
 		Title:    fmt.Sprintf("No interface that is here %s a VIP", s.does),
+		Effect:   s.effect,
 		Severity: health.Required,
 		Needs:    needs,
+		Looks:    atLinks | atSettings,
 		Evaluate: func(n Node) Verdict {
 			want := fmt.Sprintf("an effective %s of %s on every interface", s.name, s.wanted())
 			open, err := s.open(n)
@@ -120,7 +143,7 @@ func arpForInterfaces(id string, s arpSetting, needs ...string) Condition {
 			var got, remedy []string
 			for _, key := range open {
 				got = append(got, fmt.Sprintf("%s = %s", key, n.Sysctl[key].Text))
-				remedy = append(remedy, fmt.Sprintf("sysctl -w %s=%d", key, s.written))
+				remedy = append(remedy, fmt.Sprintf("sysctl -w %s=%s", key, s.mended(key)))
 			}
 			v.Got = strings.Join(got, ", ")
 			v.Cause = "the kernel acts on the larger of conf.all and the interface's own value"
@@ -134,7 +157,22 @@ func arpForInterfaces(id string, s arpSetting, needs ...string) Condition {
 			}
 			return s.close(n, open)
 		},
+		Withdraw: s.withdraw,
 	}
+}
+
+// withdraw takes every VIP off the device: a node that speaks ARP for a VIP
+// draws the traffic of the whole site.
+func (s arpSetting) withdraw(n Node) []Step {
+	var steps []Step
+	for _, vip := range s.vips {
+		for _, a := range n.Net.Addresses[vip] {
+			if a.Link == s.device {
+				steps = append(steps, removeAddress(a))
+			}
+		}
+	}
+	return steps
 }
 
 // open returns the keys of the interfaces that would speak.
@@ -171,14 +209,17 @@ func vipNowhereElse(device string, vip netip.Addr) Condition {
 	return Condition{
 		ID:       vipElsewhereID(vip),
 		Title:    fmt.Sprintf("No interface that speaks ARP holds the VIP %s", vip),
+		VIP:      vip,
+		Effect:   "Clients reach this node past the directors, and all of them do so at once.",
 		Severity: health.Required,
 		Fatal:    true,
+		Looks:    atLinks,
 		Evaluate: func(n Node) Verdict {
 			want := fmt.Sprintf("%s on %s only", vip, device)
 			if n.NetErr != nil {
 				return unknown(want, n.NetErr)
 			}
-			for _, a := range n.Addresses[vip] {
+			for _, a := range n.Net.Addresses[vip] {
 				if l := n.link(a.Link); a.Link == device || l == nil || !speaksARP(*l) {
 					continue
 				}

@@ -1,7 +1,7 @@
 package agent
 
 import (
-	"slices"
+	"net/netip"
 
 	"rsagent/agent/health"
 )
@@ -11,6 +11,8 @@ import (
 type Condition struct {
 	ID       string
 	Title    string
+	Effect   string     // what a client sees while it does not hold, in one sentence
+	VIP      netip.Addr // the only one that it is about; invalid: all
 	Severity health.Severity
 
 	// Needs are the ids of earlier conditions. Unless all of them are ok
@@ -20,12 +22,20 @@ type Condition struct {
 	// Fatal says that a daemon must not start while the condition fails.
 	Fatal bool
 
+	// Looks are all the sources that Evaluate looks at. While none of them
+	// changes the daemon keeps the verdict. None: it is judged every time.
+	Looks source
+
 	// Evaluate judges a snapshot and touches nothing.
 	Evaluate func(Node) Verdict
 
 	// Repair returns the steps that make a failed condition hold, in the
 	// order in which they are safe. Nil: it is reported only.
 	Repair func(Node) []Step
+
+	// Withdraw returns the steps that make the node safe while the condition
+	// fails and its repair did not help. Nil: it is safe as it is.
+	Withdraw func(Node) []Step
 }
 
 // Verdict is what a condition says of one snapshot.
@@ -35,31 +45,6 @@ type Verdict struct {
 	Got    string
 	Cause  string
 	Remedy string // a command, or words
-}
-
-// evaluate judges every condition, in the order of the list.
-func evaluate(conditions []Condition, n Node) []health.Finding {
-	findings := make([]health.Finding, 0, len(conditions))
-	good := make(map[string]bool, len(conditions))
-	for _, c := range conditions {
-		f := health.Finding{
-			ID: c.ID, Title: c.Title, Severity: c.Severity,
-			Needs: c.Needs, Owned: c.Repair != nil,
-		}
-		if f.Needs == nil {
-			f.Needs = []string{}
-		}
-		lacking := slices.IndexFunc(c.Needs, func(id string) bool { return !good[id] })
-		if lacking >= 0 {
-			f.Status, f.Cause = health.Skipped, c.Needs[lacking]+" is not ok"
-		} else {
-			v := c.Evaluate(n)
-			f.Status, f.Want, f.Got, f.Cause, f.Remedy = v.Status, v.Want, v.Got, v.Cause, v.Remedy
-		}
-		good[c.ID] = f.Status == health.OK
-		findings = append(findings, f)
-	}
-	return findings
 }
 
 // unknown is the verdict of a condition whose source could not be read.

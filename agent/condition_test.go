@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
 	"rsagent/agent/config"
@@ -21,7 +22,7 @@ import (
 
 var vip = netip.MustParseAddr("203.0.113.10")
 
-func declared(t *testing.T, text string) config.Config {
+func declared(t testing.TB, text string) config.Config {
 	t.Helper()
 	c, err := config.Parse("rsagent.toml", []byte(text))
 	if err != nil {
@@ -58,6 +59,7 @@ func goodNode() Node {
 		Pools:    map[string]probe.Result{"web": {State: probe.Up}},
 		Facing:   []int{2},
 		Firewall: state(wholeFirewall(1440)),
+		Examined: &Examination{Services: goodServices()},
 	}
 	n.address("eth0", "10.0.0.5/24")
 	n.address("tunl0", "203.0.113.10/32")
@@ -66,7 +68,10 @@ func goodNode() Node {
 		"net/ipv4/conf/default/arp_ignore=0", "net/ipv4/conf/default/arp_announce=0",
 		"net/ipv4/conf/eth0/arp_ignore=0", "net/ipv4/conf/eth0/arp_announce=0",
 		"net/ipv4/conf/eth0.100/arp_ignore=0", "net/ipv4/conf/eth0.100/arp_announce=0",
-		"net/ipv4/conf/tunl0/rp_filter=0")
+		"net/ipv4/conf/tunl0/rp_filter=0", "net/ipv4/tcp_synack_retries=5")
+	for _, iface := range []string{"all", "default", "lo", "eth0", "tunl0", "eth0.100"} {
+		n.conf(iface, "accept_redirects=0", "send_redirects=0", "forwarding=0")
+	}
 	return n
 }
 
@@ -87,17 +92,28 @@ func state(f tunnel.Firewall) tunnel.FirewallState {
 }
 
 func (n *Node) address(link, prefix string) {
-	if n.Addresses == nil {
-		n.Addresses = make(map[netip.Addr][]tunnel.Address)
+	if n.Net.Addresses == nil {
+		n.Net.Addresses = make(map[netip.Addr][]tunnel.Address)
 	}
 	p := netip.MustParsePrefix(prefix)
-	n.Addresses[p.Addr()] = append(n.Addresses[p.Addr()], tunnel.Address{Link: link, Prefix: p})
+	n.Net.Addresses[p.Addr()] = append(n.Net.Addresses[p.Addr()], tunnel.Address{Link: link, Prefix: p})
+	if n.Net.Local == nil {
+		n.Net.Local = make(map[netip.Addr]bool)
+	}
+	n.Net.Local[p.Addr()] = true
 }
 
 func (n *Node) set(settings ...string) {
 	for _, s := range settings {
 		key, value, _ := strings.Cut(s, "=")
 		n.Sysctl[sysctl.Key(key)] = sysctl.Value{Text: value}
+	}
+}
+
+// conf sets what stands below conf/IFACE.
+func (n *Node) conf(iface string, settings ...string) {
+	for _, s := range settings {
+		n.set("net/ipv4/conf/" + iface + "/" + s)
 	}
 }
 
@@ -141,15 +157,64 @@ func TestConditionsJudgeANode(t *testing.T) {
 		{"a good node has nothing to report", func(*Node) {}, ""},
 		{"an open ARP setting is closed before the VIP comes", func(n *Node) {
 			n.set("net/ipv4/conf/all/arp_ignore=0")
-			delete(n.Addresses, vip)
+			delete(n.Net.Addresses, vip)
 		}, `failed sysctl/arp_ignore/all: net.ipv4.conf.all.arp_ignore = 0, net.ipv4.conf.default.arp_ignore = 0
   net.ipv4.conf.all.arp_ignore: 0 -> 1
 skipped sysctl/arp_ignore/interfaces
 skipped tunnel/device
 skipped sysctl/rp_filter/tunl0
 skipped tunnel/vip/203.0.113.10
+skipped tunnel/prefix
+skipped tunnel/local
 skipped tunnel/up
+skipped tunnel/in
+skipped tunnel/out
 skipped tunnel/foreign
+skipped pool/web
+`},
+		{"an ARP setting of the tunnel device protects nobody", func(n *Node) {
+			n.set("net/ipv4/conf/all/arp_ignore=0")
+			n.conf("tunl0", "arp_ignore=1", "arp_announce=2")
+		}, `failed sysctl/arp_ignore/all: net.ipv4.conf.all.arp_ignore = 0, net.ipv4.conf.default.arp_ignore = 0
+  net.ipv4.conf.all.arp_ignore: 0 -> 1
+skipped sysctl/arp_ignore/interfaces
+skipped tunnel/device
+skipped sysctl/rp_filter/tunl0
+skipped tunnel/vip/203.0.113.10
+skipped tunnel/prefix
+skipped tunnel/local
+skipped tunnel/up
+skipped tunnel/in
+skipped tunnel/out
+skipped tunnel/foreign
+skipped pool/web
+`},
+		{"a new interface, whatever its name, needs nothing but conf/all", func(n *Node) {
+			for i, name := range []string{"bond0", "eth0.200", "lan\u2215all", "a.b.c"} {
+				n.Net.Links = append(n.Net.Links, tunnel.Link{Index: 10 + i, Name: name, Kind: "vlan", Up: true, MTU: 1500})
+				n.conf(name, "arp_ignore=0", "arp_announce=0", "accept_redirects=0", "send_redirects=0", "forwarding=0")
+			}
+		}, ""},
+		{"a new interface that came with values of its own", func(n *Node) {
+			n.Net.Links = append(n.Net.Links, tunnel.Link{Index: 10, Name: "lan\u2215.1", Kind: "bond", Up: true, MTU: 1500})
+			n.conf("lan\u2215.1", "arp_ignore=4", "arp_announce=3", "accept_redirects=1", "send_redirects=1", "forwarding=0")
+		}, `failed sysctl/arp_ignore/interfaces: net.ipv4.conf.lan∕/1.arp_ignore = 4
+  net.ipv4.conf.lan∕/1.arp_ignore: 4 -> 1
+failed sysctl/arp_announce/interfaces: net.ipv4.conf.lan∕/1.arp_announce = 3
+  net.ipv4.conf.lan∕/1.arp_announce: 3 -> 2
+skipped tunnel/device
+skipped sysctl/rp_filter/tunl0
+skipped tunnel/vip/203.0.113.10
+skipped tunnel/prefix
+skipped tunnel/local
+skipped tunnel/up
+skipped tunnel/in
+skipped tunnel/out
+skipped tunnel/foreign
+failed sysctl/accept_redirects/interfaces: net.ipv4.conf.lan∕/1.accept_redirects = 1
+  net.ipv4.conf.lan∕/1.accept_redirects: 1 -> 0
+failed sysctl/send_redirects/interfaces: net.ipv4.conf.lan∕/1.send_redirects = 1
+  net.ipv4.conf.lan∕/1.send_redirects: 1 -> 0
 skipped pool/web
 `},
 		{"an interface whose own value opens it", func(n *Node) { n.set("net/ipv4/conf/eth0.100/arp_ignore=3") },
@@ -158,7 +223,26 @@ skipped pool/web
 skipped tunnel/device
 skipped sysctl/rp_filter/tunl0
 skipped tunnel/vip/203.0.113.10
+skipped tunnel/prefix
+skipped tunnel/local
 skipped tunnel/up
+skipped tunnel/in
+skipped tunnel/out
+skipped tunnel/foreign
+skipped pool/web
+`},
+		{"an arp_announce that is too small speaks", func(n *Node) { n.set("net/ipv4/conf/all/arp_announce=1") },
+			`failed sysctl/arp_announce/all: net.ipv4.conf.all.arp_announce = 1, net.ipv4.conf.default.arp_announce = 0
+  net.ipv4.conf.all.arp_announce: 1 -> 2
+skipped sysctl/arp_announce/interfaces
+skipped tunnel/device
+skipped sysctl/rp_filter/tunl0
+skipped tunnel/vip/203.0.113.10
+skipped tunnel/prefix
+skipped tunnel/local
+skipped tunnel/up
+skipped tunnel/in
+skipped tunnel/out
 skipped tunnel/foreign
 skipped pool/web
 `},
@@ -169,7 +253,11 @@ skipped sysctl/arp_announce/interfaces
 skipped tunnel/device
 skipped sysctl/rp_filter/tunl0
 skipped tunnel/vip/203.0.113.10
+skipped tunnel/prefix
+skipped tunnel/local
 skipped tunnel/up
+skipped tunnel/in
+skipped tunnel/out
 skipped tunnel/foreign
 skipped pool/web
 `},
@@ -180,7 +268,11 @@ skipped sysctl/arp_ignore/interfaces
 skipped tunnel/device
 skipped sysctl/rp_filter/tunl0
 skipped tunnel/vip/203.0.113.10
+skipped tunnel/prefix
+skipped tunnel/local
 skipped tunnel/up
+skipped tunnel/in
+skipped tunnel/out
 skipped tunnel/foreign
 skipped pool/web
 `},
@@ -189,9 +281,26 @@ skipped pool/web
 				n.Sysctl[key] = sysctl.Value{Err: fs.ErrNotExist}
 			}
 		}, ""},
+		{"strict filtering on the device", func(n *Node) { n.conf("tunl0", "rp_filter=1") },
+			`failed sysctl/rp_filter/tunl0: net.ipv4.conf.tunl0.rp_filter = 1, net.ipv4.conf.all.rp_filter = 0
+  net.ipv4.conf.tunl0.rp_filter: 1 -> 2
+skipped tunnel/in
+skipped tunnel/out
+`},
+		{"strict filtering everywhere, as a distribution or udev has it", func(n *Node) {
+			for _, iface := range []string{"all", "default", "tunl0", "eth0"} {
+				n.conf(iface, "rp_filter=1")
+			}
+		}, `failed sysctl/rp_filter/tunl0: net.ipv4.conf.tunl0.rp_filter = 1, net.ipv4.conf.all.rp_filter = 1
+  net.ipv4.conf.tunl0.rp_filter: 1 -> 2
+skipped tunnel/in
+skipped tunnel/out
+`},
 		{"strict filtering by conf.all is mended on the device", func(n *Node) { n.set("net/ipv4/conf/all/rp_filter=1") },
 			`failed sysctl/rp_filter/tunl0: net.ipv4.conf.tunl0.rp_filter = 0, net.ipv4.conf.all.rp_filter = 1
   net.ipv4.conf.tunl0.rp_filter: 0 -> 2
+skipped tunnel/in
+skipped tunnel/out
 `},
 		{"strict conf.all with a loose device is good", func(n *Node) {
 			n.set("net/ipv4/conf/all/rp_filter=1", "net/ipv4/conf/tunl0/rp_filter=2")
@@ -220,12 +329,16 @@ skipped pool/web
 `},
 		{"no device", func(n *Node) {
 			n.dropLink("tunl0")
-			delete(n.Addresses, vip)
-		}, `failed tunnel/device: no such device
+			delete(n.Net.Addresses, vip)
+		}, `failed tunnel/device: no device tunl0
   device tunl0: absent -> ipip, any to any
 skipped sysctl/rp_filter/tunl0
 skipped tunnel/vip/203.0.113.10
+skipped tunnel/prefix
+skipped tunnel/local
 skipped tunnel/up
+skipped tunnel/in
+skipped tunnel/out
 skipped tunnel/foreign
 skipped pool/web
 `},
@@ -237,7 +350,11 @@ skipped tunnel/kind
 skipped tunnel/device
 skipped sysctl/rp_filter/tunl0
 skipped tunnel/vip/203.0.113.10
+skipped tunnel/prefix
+skipped tunnel/local
 skipped tunnel/up
+skipped tunnel/in
+skipped tunnel/out
 skipped tunnel/foreign
 skipped pool/web
 `},
@@ -246,21 +363,74 @@ skipped pool/web
 skipped tunnel/device
 skipped sysctl/rp_filter/tunl0
 skipped tunnel/vip/203.0.113.10
+skipped tunnel/prefix
+skipped tunnel/local
 skipped tunnel/up
+skipped tunnel/in
+skipped tunnel/out
 skipped tunnel/foreign
 skipped pool/web
 `},
-		{"the fallback device under another name", func(n *Node) { n.Net.Links[2].Name = "cilium_tunl" },
+		{"the fallback device under another name", func(n *Node) {
+			n.Net.Links[2].Name = "cilium_tunl"
+			n.conf("cilium_tunl", "accept_redirects=0", "send_redirects=0", "forwarding=0")
+		},
 			`failed tunnel/kind: no tunl0, but cilium_tunl, which receives every IPIP packet
 skipped tunnel/device
 skipped sysctl/rp_filter/tunl0
 skipped tunnel/vip/203.0.113.10
+skipped tunnel/prefix
+skipped tunnel/local
 skipped tunnel/up
+skipped tunnel/in
+skipped tunnel/out
 skipped tunnel/foreign
 skipped pool/web
 `},
-		{"a VIP that is not there", func(n *Node) { delete(n.Addresses, vip) },
-			`failed tunnel/vip/203.0.113.10: it is not there
+		{"a VIP with a network around it", func(n *Node) { n.address("tunl0", "203.0.113.10/24") },
+			`failed tunnel/prefix: 203.0.113.10/24 on tunl0
+  address 203.0.113.10/24 on tunl0: present -> absent
+`},
+		{"a VIP with a network around it, and no /32 yet", func(n *Node) {
+			delete(n.Net.Addresses, vip)
+			n.address("tunl0", "203.0.113.10/24")
+		},
+			`failed tunnel/vip/203.0.113.10: 203.0.113.10/24 on tunl0
+  address 203.0.113.10/32 on tunl0: absent -> present
+skipped pool/web
+`},
+		{"a VIP that nobody delivers", func(n *Node) { delete(n.Net.Local, vip) },
+			`failed tunnel/local: no local route to 203.0.113.10
+  local route of 203.0.113.10: absent -> present
+skipped tunnel/in
+skipped tunnel/out
+`},
+		{"a rule that throws away what comes in", func(n *Node) {
+			n.Ways = []Way{{VIP: vip, Client: anywhere, InErr: fmt.Errorf("cannot find it: %w", unix.EHOSTUNREACH)}}
+		},
+			`failed tunnel/in: the kernel drops what comes from 198.41.0.4 for 203.0.113.10: no route to host
+skipped tunnel/out
+`},
+		{"a route that sends on what comes in", func(n *Node) {
+			n.Ways = []Way{{VIP: vip, Client: anywhere, In: tunnel.Route{Link: 2}}}
+		},
+			`failed tunnel/in: the kernel sends what comes from 198.41.0.4 for 203.0.113.10 on to another host
+skipped tunnel/out
+`},
+		{"one client of two that can be served", func(n *Node) {
+			n.Ways = []Way{
+				{VIP: vip, Client: anywhere, InErr: unix.EXDEV},
+				{VIP: vip, Client: vip.Next(), In: tunnel.Route{Local: true}, Out: tunnel.Route{Link: 2}},
+			}
+		}, ""},
+		{"answers that go back into the tunnel", func(n *Node) {
+			n.Ways = []Way{{VIP: vip, Client: anywhere, In: tunnel.Route{Local: true}, Out: tunnel.Route{Link: 3}}}
+		}, "failed tunnel/out: the kernel sends from 203.0.113.10 to 198.41.0.4 by tunl0\n"},
+		{"a kernel that does not say where to is no kernel that refuses", func(n *Node) {
+			n.Ways = []Way{{VIP: vip, Client: anywhere, InErr: errors.New("no answer")}}
+		}, "unknown tunnel/in: no answer\nskipped tunnel/out\n"},
+		{"a VIP that is not there", func(n *Node) { delete(n.Net.Addresses, vip) },
+			`failed tunnel/vip/203.0.113.10: 203.0.113.10 is not on tunl0
   address 203.0.113.10/32 on tunl0: absent -> present
 skipped pool/web
 `},
@@ -271,13 +441,15 @@ skipped pool/web
 `},
 		{"a VIP on lo too does no harm", func(n *Node) { n.address("lo", "203.0.113.10/32") }, ""},
 		{"a device that is down", func(n *Node) { n.Net.Links[2].Up = false },
-			`failed tunnel/up: tunl0 down
+			`failed tunnel/up: tunl0 is down
   device tunl0: down -> up
+skipped tunnel/in
+skipped tunnel/out
 `},
 		{"a tunnel that cannot be guarded is not opened", func(n *Node) {
 			n.Net.Links[2].Up = false
 			n.Firewall, n.FirewallErr = tunnel.FirewallState{}, errors.New("operation not permitted")
-		}, "unknown tunnel/firewall: operation not permitted\nfailed tunnel/up: tunl0 down\n"},
+		}, "unknown tunnel/firewall: operation not permitted\nfailed tunnel/up: tunl0 is down\nskipped tunnel/in\nskipped tunnel/out\n"},
 		{"a foreign address is reported only", func(n *Node) { n.address("tunl0", "192.0.2.1/32") },
 			"failed tunnel/foreign: 192.0.2.1/32\n"},
 		{"a setting that drifted", func(n *Node) { n.set("net/ipv4/tcp_fin_timeout=60") },
@@ -290,7 +462,7 @@ skipped pool/web
 		{"a look that failed is unknown and repairs nothing", func(n *Node) {
 			n.NetErr = errors.New("cannot list the links")
 			n.Firewall = state(wholeFirewall(1340)) // as it fits an MTU that is not known now
-			n.Net, n.Addresses = tunnel.Node{}, nil
+			n.Net, n.Net.Addresses = tunnel.Node{}, nil
 		}, `unknown kernel/ipip: cannot list the links
 skipped tunnel/kind
 unknown arp/vip/203.0.113.10: cannot list the links
@@ -300,19 +472,25 @@ unknown tunnel/firewall: cannot list the links
 skipped tunnel/device
 skipped sysctl/rp_filter/tunl0
 skipped tunnel/vip/203.0.113.10
+skipped tunnel/prefix
+skipped tunnel/local
 skipped tunnel/up
+skipped tunnel/in
+skipped tunnel/out
 skipped tunnel/foreign
+unknown sysctl/accept_redirects/interfaces: cannot list the links
+unknown sysctl/send_redirects/interfaces: cannot list the links
 skipped pool/web
 `},
 		{"a setting that cannot be read is unknown", func(n *Node) {
 			n.Sysctl["net/ipv4/conf/tunl0/rp_filter"] = sysctl.Value{Err: errors.New("cannot read it")}
-		}, "unknown sysctl/rp_filter/tunl0: cannot tell the effective rp_filter of tunl0: cannot read it\n"},
-		{"a draining node", func(n *Node) { n.Draining = "terminated" }, "failed drain: draining\n"},
+		}, "unknown sysctl/rp_filter/tunl0: cannot tell the effective rp_filter of tunl0: cannot read it\nskipped tunnel/in\nskipped tunnel/out\n"},
+		{"a draining node", func(n *Node) { n.Draining = map[string]DrainState{wholeNode: {Why: "SIGTERM"}} }, "failed drain: draining\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			n := goodNode()
 			test.spoil(&n)
-			conditions := append(Conditions(oneVIP(t)), notDraining())
+			conditions := append(Conditions(oneVIP(t)), notDraining(wholeNode))
 			if diff := cmp.Diff(test.want, notOK(conditions, n)); diff != "" {
 				t.Errorf("findings and steps (-want +got):\n%s", diff)
 			}
@@ -360,7 +538,7 @@ func TestNoVIPIsAddedWhileARPIsOpen(t *testing.T) {
 	conditions := Conditions(oneVIP(t))
 	rapid.Check(t, func(t *rapid.T) {
 		n := goodNode()
-		delete(n.Addresses, vip)
+		delete(n.Net.Addresses, vip)
 		ignore, announce := map[string]int{}, map[string]int{}
 		for _, iface := range []string{"all", "eth0", "eth0.100"} {
 			ignore[iface] = rapid.IntRange(0, 9).Draw(t, iface+" arp_ignore")
@@ -384,7 +562,8 @@ func TestNoVIPIsAddedWhileARPIsOpen(t *testing.T) {
 func TestNeedsNameEarlierConditions(t *testing.T) {
 	_, found := Found(goodNode())
 	for name, conditions := range map[string][]Condition{
-		"declared": append(Conditions(oneVIP(t)), notDraining()), "found": found,
+		"declared": append(Conditions(oneVIP(t)), notDraining(wholeNode)), "found": found,
+		"examined": Examined(oneVIP(t)),
 	} {
 		seen := make(map[string]bool)
 		for _, c := range conditions {
@@ -401,6 +580,15 @@ func TestNeedsNameEarlierConditions(t *testing.T) {
 	}
 }
 
+func TestEachConditionSaysWhatAClientSeesOfIt(t *testing.T) {
+	_, found := Found(goodNode())
+	for _, c := range append(append(Examined(oneVIP(t)), found...), notDraining(wholeNode)) {
+		if !strings.HasSuffix(c.Effect, ".") || strings.HasSuffix(c.Title, ".") {
+			t.Errorf("%s: title %q, effect %q, want the effect to be a sentence and the title without a full stop", c.ID, c.Title, c.Effect)
+		}
+	}
+}
+
 func TestANodeWithoutConfigurationIsJudgedByWhatStandsOnIt(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -411,15 +599,20 @@ func TestANodeWithoutConfigurationIsJudgedByWhatStandsOnIt(t *testing.T) {
 		{"protection on the interfaces alone is enough", func(n *Node) {
 			n.set("net/ipv4/conf/all/arp_ignore=0", "net/ipv4/conf/eth0/arp_ignore=1", "net/ipv4/conf/eth0.100/arp_ignore=2")
 		}, ""},
+		{"a stock node's redirects are no news", func(n *Node) {
+			for _, iface := range []string{"all", "default", "lo", "eth0", "tunl0", "eth0.100"} {
+				n.conf(iface, "accept_redirects=1", "send_redirects=1")
+			}
+		}, ""},
 		{"a VIP on lo", func(n *Node) {
-			delete(n.Addresses, vip)
+			delete(n.Net.Addresses, vip)
 			n.address("lo", "203.0.113.10/32")
 			n.address("lo", "127.0.0.1/8")
 		}, ""},
 		{"a bare machine has no VIP, and its ARP is its own business", func(n *Node) {
-			delete(n.Addresses, vip)
+			delete(n.Net.Addresses, vip)
 			n.set("net/ipv4/conf/all/arp_ignore=0")
-		}, `failed tunnel/vip: none found
+		}, `failed tunnel/vip: no VIP found
 skipped sysctl/arp_ignore/interfaces
 skipped sysctl/arp_announce/interfaces
 `},

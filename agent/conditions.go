@@ -15,12 +15,23 @@ import (
 // the VIPs and the VIPs need it, so at no moment is a VIP on a node that would
 // answer ARP for it.
 func Conditions(c config.Config) []Condition {
+	return append(nodeConditions(c), poolConditions(c)...)
+}
+
+func nodeConditions(c config.Config) []Condition {
 	var list []Condition
 	if c.Tunnel.Mode == config.ModeIPIP {
 		list = append(list, tunnelConditions(c)...)
 	}
 	list = append(list, settingConditions(c)...)
-	return append(list, poolConditions(c)...)
+	if c.Tunnel.Mode == config.ModeIPIP {
+		// After the settings, since the kernel turns accept_redirects of conf/all
+		// on and off together with net.ipv4.ip_forward (inet_forward_change in
+		// net/ipv4/devinet.c).
+		list = append(list, redirectConditions(c)...)
+		list = append(list, tcpConditions(c)...)
+	}
+	return list
 }
 
 // Ids that other conditions need, or the loop asks for.
@@ -35,33 +46,35 @@ const (
 	deviceUpID       = "tunnel/up"
 	foreignID        = "tunnel/foreign"
 	anyVIPID         = "tunnel/vip"
+	prefixID         = "tunnel/prefix"
+	localID          = "tunnel/local"
 	rpFilterIDStart  = "sysctl/rp_filter/"
 )
 
 func tunnelConditions(c config.Config) []Condition {
-	device := c.Tunnel.Device
+	device, filter := c.Tunnel.Device, &filter{config: c}
 	arp := []string{arpIgnoreAllID, arpIgnoreID, arpAnnounceAllID, arpAnnounceID}
 	list := []Condition{
-		kernelHasIPIP(),
+		kernelHasIPIP("systemctl start rsagent"),
 		deviceKind(device),
 	}
 	for _, vip := range c.VIPs {
 		list = append(list, vipNowhereElse(device, vip))
 	}
 	list = append(list,
-		arpForAll(arpIgnoreAllID, arpIgnore()),
-		arpForInterfaces(arpIgnoreID, arpIgnore(), arpIgnoreAllID),
-		arpForAll(arpAnnounceAllID, arpAnnounce()),
-		arpForInterfaces(arpAnnounceID, arpAnnounce(), arpAnnounceAllID),
+		arpForAll(arpIgnoreAllID, arpIgnore(c)),
+		arpForInterfaces(arpIgnoreID, arpIgnore(c), arpIgnoreAllID),
+		arpForAll(arpAnnounceAllID, arpAnnounce(c)),
+		arpForInterfaces(arpAnnounceID, arpAnnounce(c), arpAnnounceAllID),
 		directorsDeclared(c),
-		firewallHolds(c),
-		deviceExists(device, append(arp, kernelID, deviceKindID)),
+		firewallHolds(c, filter),
+		deviceExists(c, append(arp, kernelID, deviceKindID)),
 		notStrict(device, c.Sysctl),
 	)
 	for _, vip := range c.VIPs {
 		list = append(list, vipOnDevice(device, vip, append(arp, deviceID, vipElsewhereID(vip))))
 	}
-	return append(list, deviceUp(c), nothingForeign(c))
+	return append(list, whole(c), delivered(c), deviceUp(c, filter), takenIn(c), sentOut(c), nothingForeign(c))
 }
 
 // Found returns what can be judged on a node without a configuration, and the
@@ -71,40 +84,59 @@ func Found(n Node) (config.Config, []Condition) {
 	c := foundConfig(n)
 	device := c.Tunnel.Device
 	list := []Condition{
-		kernelHasIPIP(),
+		kernelHasIPIP(anew(c)),
 		deviceKind(device),
-		deviceExists(device, []string{kernelID, deviceKindID}),
+		deviceExists(c, []string{kernelID, deviceKindID}),
 		anyVIP(device, c.VIPs),
-		notStrict(device, nil),
-		deviceUp(c),
+		notStrictByHand(c),
+		delivered(c),
+		deviceUp(c, &filter{config: c}),
+		takenIn(c),
+		sentOut(c),
 	}
 	for _, vip := range c.VIPs {
 		list = append(list, vipNowhereElse(device, vip))
 	}
 	// Without a VIP, nothing is wrong with a node that answers ARP.
 	list = append(list,
-		arpForInterfaces(arpIgnoreID, arpIgnore(), anyVIPID),
-		arpForInterfaces(arpAnnounceID, arpAnnounce(), anyVIPID),
+		arpForInterfaces(arpIgnoreID, arpIgnore(c), anyVIPID),
+		arpForInterfaces(arpAnnounceID, arpAnnounce(c), anyVIPID),
 	)
+	list = append(underneath(c), list...)
+	list = append(list, needingOnly(list, diagnosis(c))...)
+	for _, vip := range c.VIPs {
+		list = append(list, anythingListens(c, vip))
+	}
 	for i := range list {
-		list[i].Repair = nil
+		list[i].Repair, list[i].Withdraw = nil, nil
 	}
 	return c, list
 }
 
-// notDraining holds until the daemon is asked to take the node out of
+// notDraining holds until the daemon is asked to take the node, or a pool, out of
 // service. Only the daemon can judge it.
-func notDraining() Condition {
-	return Condition{
+func notDraining(pool string) Condition {
+	c := Condition{
 		ID:       health.DrainID,
 		Title:    "The node is in service",
+		Effect:   "The directors send no new clients to this node.",
 		Severity: health.Required,
 		Evaluate: func(n Node) Verdict {
-			if n.Draining == "" {
-				return Verdict{Status: health.OK, Want: "in service", Got: "in service"}
+			d, drains := n.Draining[pool]
+			if !drains {
+				return Verdict{Status: health.OK, Want: health.InService, Got: health.InService}
 			}
-			return Verdict{Status: health.Failed, Want: "in service", Got: "draining",
-				Cause: fmt.Sprintf("asked for by %s", n.Draining)}
+			v := Verdict{Status: health.Failed, Want: health.InService, Got: health.Draining, Cause: "asked for by " + d.Why}
+			if d.Over {
+				v.Got = health.Drained
+			}
+			return v
 		},
 	}
+	if pool != wholeNode {
+		c.ID = health.PoolDrainID(pool)
+		c.Title = fmt.Sprintf("Pool %s is in service", pool)
+		c.Effect = "The directors send no new clients to this pool on this node."
+	}
+	return c
 }

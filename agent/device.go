@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -15,19 +14,23 @@ import (
 	"rsagent/tunnel"
 )
 
-func kernelHasIPIP() Condition {
+// kernelHasIPIP wants nothing to speak against IPIP. Next is what to do once that
+// is so.
+func kernelHasIPIP(next string) Condition {
 	return Condition{
 		ID:       kernelID,
 		Title:    "The kernel can unwrap IPIP",
+		Effect:   "Every request that a director sends to this node times out.",
 		Severity: health.Required,
 		Fatal:    true,
+		Looks:    atLinks,
 		Evaluate: func(n Node) Verdict {
 			v := Verdict{Status: health.OK, Want: "the kernel module ipip", Got: "nothing speaks against it"}
 			if n.NetErr != nil {
 				return unknown(v.Want, n.NetErr)
 			}
 			if n.IPIP.Certain {
-				v.Status, v.Got, v.Cause, v.Remedy = health.Failed, "no IPIP in this kernel", n.IPIP.Cause, n.IPIP.Remedy
+				v.Status, v.Got, v.Cause, v.Remedy = health.Failed, "no IPIP in this kernel", n.IPIP.Cause, n.IPIP.Remedy+"\n"+next
 			}
 			return v
 		},
@@ -41,9 +44,11 @@ func deviceKind(device string) Condition {
 	return Condition{
 		ID:       deviceKindID,
 		Title:    "The tunnel device is an IPIP device for any peer",
+		Effect:   "What a director sends to this node is refused or times out.",
 		Severity: health.Required,
 		Needs:    []string{kernelID},
 		Fatal:    true,
+		Looks:    atLinks,
 		Evaluate: func(n Node) Verdict {
 			if n.NetErr != nil {
 				return unknown(want, n.NetErr)
@@ -73,12 +78,15 @@ func deviceKind(device string) Condition {
 	}
 }
 
-func deviceExists(device string, needs []string) Condition {
+func deviceExists(c config.Config, needs []string) Condition {
+	device := c.Tunnel.Device
 	return Condition{
 		ID:       deviceID,
 		Title:    "The tunnel device is there",
+		Effect:   "Every request that a director sends to this node times out.",
 		Severity: health.Required,
 		Needs:    needs,
+		Looks:    atLinks,
 		Evaluate: func(n Node) Verdict {
 			if n.NetErr != nil {
 				return unknown(device, n.NetErr)
@@ -86,12 +94,26 @@ func deviceExists(device string, needs []string) Condition {
 			if n.link(device) != nil {
 				return Verdict{Status: health.OK, Want: device, Got: device}
 			}
-			return Verdict{Status: health.Failed, Want: device, Got: "no such device",
+			return Verdict{Status: health.Failed, Want: device, Got: "no device " + device,
 				Cause:  n.IPIP.Cause,
-				Remedy: fmt.Sprintf("modprobe ipip; ip link show %s || ip link add %s type ipip", device, device)}
+				Remedy: anew(c)}
 		},
 		Repair: func(Node) []Step { return []Step{createDevice(device)} },
 	}
+}
+
+// anew is how to make by hand all that goes with the device.
+func anew(c config.Config) string {
+	device := c.Tunnel.Device
+	lines := []string{
+		fmt.Sprintf("modprobe ipip; ip link show %s || ip link add %s type ipip", device, device),
+		fmt.Sprintf("sysctl -w %s=2", sysctl.ConfKey(device, "rp_filter")),
+	}
+	if len(c.VIPs) > 0 {
+		vips := strings.ReplaceAll(commas(c.VIPs), ",", "")
+		lines = append(lines, fmt.Sprintf("for vip in %s; do ip addr add $vip/32 dev %s; done", vips, device))
+	}
+	return strings.Join(append(lines, fmt.Sprintf("ip link set %s up", device)), "\n")
 }
 
 // notStrict wants reverse path filtering on the device to be off or loose:
@@ -102,8 +124,10 @@ func notStrict(device string, settings []config.Sysctl) Condition {
 	return Condition{
 		ID:       rpFilterIDStart + device,
 		Title:    "Reverse path filtering lets unwrapped packets in",
+		Effect:   "Every request that a director sends to this node times out.",
 		Severity: health.Required,
 		Needs:    []string{deviceID},
+		Looks:    atSettings,
 		Evaluate: func(n Node) Verdict {
 			want := fmt.Sprintf("an effective rp_filter of 0 or 2 on %s", device)
 			effective, err := sysctl.Effective(n.Sysctl, device, "rp_filter")
@@ -126,6 +150,39 @@ func notStrict(device string, settings []config.Sysctl) Condition {
 	}
 }
 
+// notStrictByHand knows besides that loose filtering drops what comes in by a
+// device without an address, such as where the VIP is on lo: there is no address
+// to go by (__fib_validate_source in net/ipv4/fib_frontend.c).
+func notStrictByHand(c config.Config) Condition {
+	device := c.Tunnel.Device
+	condition := notStrict(device, nil)
+	judge := condition.Evaluate
+	condition.Looks |= atLinks
+	condition.Evaluate = func(n Node) Verdict {
+		v := judge(n)
+		effective, err := sysctl.Effective(n.Sysctl, device, "rp_filter")
+		if v.Status != health.OK || err != nil || effective == 0 || len(c.VIPs) == 0 || n.hasAddress(device) {
+			return v
+		}
+		v.Status, v.Got = health.Failed, fmt.Sprintf("%s, and %s has no address", v.Got, device)
+		v.Cause = "the kernel drops what comes in by a device without an address unless rp_filter is 0"
+		v.Remedy = fmt.Sprintf("ip addr add %s/32 dev %s   # or set rp_filter to 0, of %s and of all", c.VIPs[0], device, device)
+		return v
+	}
+	return condition
+}
+
+func (n Node) hasAddress(device string) bool {
+	for _, at := range n.Net.Addresses {
+		for _, a := range at {
+			if a.Link == device && a.Prefix.Addr().Is4() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // rpFilterFor is the value for the device: the configured one unless conf/all
 // would make it strict. 2 is loose whatever conf/all is, since the kernel acts
 // on the larger.
@@ -133,45 +190,26 @@ func rpFilterFor(n Node, device string, settings []config.Sysctl) string {
 	own := sysctl.ConfKey(device, "rp_filter")
 	all := n.Sysctl[sysctl.ConfKey("all", "rp_filter")]
 	for _, s := range settings {
-		if k, err := sysctl.ParseKey(s.Key); err == nil && k == own && all.Err == nil && all.Text != "1" {
+		if s.Path == own && all.Err == nil && all.Text != "1" {
 			return s.Value
 		}
 	}
 	return "2"
 }
 
-func vipID(vip netip.Addr) string { return "tunnel/vip/" + vip.String() }
-
-func vipOnDevice(device string, vip netip.Addr, needs []string) Condition {
-	want := fmt.Sprintf("%s/32 on %s", vip, device)
-	return Condition{
-		ID:       vipID(vip),
-		Title:    fmt.Sprintf("The VIP %s is on the tunnel device", vip),
-		Severity: health.Required,
-		Needs:    needs,
-		Evaluate: func(n Node) Verdict {
-			if n.NetErr != nil {
-				return unknown(want, n.NetErr)
-			}
-			for _, a := range n.Addresses[vip] {
-				if a.Link == device && a.Prefix.IsSingleIP() {
-					return Verdict{Status: health.OK, Want: want, Got: want}
-				}
-			}
-			return Verdict{Status: health.Failed, Want: want, Got: "it is not there",
-				Remedy: fmt.Sprintf("ip addr add %s/32 dev %s", vip, device)}
-		},
-		Repair: func(Node) []Step { return []Step{addVIP(device, vip)} },
-	}
-}
-
-func deviceUp(c config.Config) Condition {
+func deviceUp(c config.Config, filter *filter) Condition {
 	device := c.Tunnel.Device
+	unguarded := func(n Node) bool {
+		holds, _ := filter.holds(n)
+		return c.Tunnel.Guard && !holds
+	}
 	return Condition{
 		ID:       deviceUpID,
 		Title:    "The tunnel device is up",
+		Effect:   "Every request that a director sends to this node is refused.",
 		Severity: health.Required,
 		Needs:    []string{deviceID},
+		Looks:    atLinks | atFirewall,
 		Evaluate: func(n Node) Verdict {
 			if n.NetErr != nil {
 				return unknown(device+" up", n.NetErr)
@@ -179,118 +217,21 @@ func deviceUp(c config.Config) Condition {
 			if l := n.link(device); l != nil && l.Up {
 				return Verdict{Status: health.OK, Want: device + " up", Got: device + " up"}
 			}
-			v := Verdict{Status: health.Failed, Want: device + " up", Got: device + " down",
+			v := Verdict{Status: health.Failed, Want: device + " up", Got: device + " is down",
 				Cause:  "the kernel refuses what the directors send",
 				Remedy: fmt.Sprintf("ip link set %s up", device)}
-			if c.Tunnel.Guard && !guarded(c, n) {
+			if unguarded(n) {
 				v.Cause += "; rsagent does not open a tunnel that it cannot guard, see " + firewallID
 			}
 			return v
 		},
 		Repair: func(n Node) []Step {
-			if c.Tunnel.Guard && !guarded(c, n) {
+			if unguarded(n) {
 				return nil
 			}
-			return []Step{setUp(device)}
+			return []Step{setUp(*n.link(device))}
 		},
 	}
-}
-
-// nothingForeign reports addresses on the device that nobody declared. They
-// are not rsagent's, so they stay.
-func nothingForeign(c config.Config) Condition {
-	device := c.Tunnel.Device
-	cause := "somebody else put it there; rsagent leaves it alone"
-	if c.Tunnel.Guard {
-		cause += ", and its guard drops what comes for it by the tunnel"
-	}
-	return Condition{
-		ID:       foreignID,
-		Title:    "The tunnel device holds the VIPs and nothing else",
-		Severity: health.Advisory,
-		Needs:    []string{deviceID},
-		Evaluate: func(n Node) Verdict {
-			want := "no other address on " + device
-			if n.NetErr != nil {
-				return unknown(want, n.NetErr)
-			}
-			foreign := foreignOn(n, device, c.VIPs)
-			if len(foreign) == 0 {
-				return Verdict{Status: health.OK, Want: want, Got: "none"}
-			}
-			var remedies []string
-			for _, p := range foreign {
-				remedies = append(remedies, fmt.Sprintf("ip addr del %s dev %s", p, device))
-			}
-			return Verdict{Status: health.Failed, Want: want, Got: commas(foreign),
-				Cause:  cause,
-				Remedy: "add it to vips, or: " + strings.Join(remedies, "; ")}
-		},
-	}
-}
-
-func foreignOn(n Node, device string, vips []netip.Addr) []netip.Prefix {
-	declared := make(map[netip.Addr]bool, len(vips))
-	for _, vip := range vips {
-		declared[vip] = true
-	}
-	var foreign []netip.Prefix
-	for addr, at := range n.Addresses {
-		for _, a := range at {
-			if a.Link == device && !(declared[addr] && a.Prefix.IsSingleIP()) {
-				foreign = append(foreign, a.Prefix)
-			}
-		}
-	}
-	slices.SortFunc(foreign, netip.Prefix.Compare)
-	return foreign
-}
-
-// anyVIP wants a node without configuration to have something to serve.
-func anyVIP(device string, vips []netip.Addr) Condition {
-	return Condition{
-		ID:       anyVIPID,
-		Title:    "The node holds a VIP",
-		Severity: health.Required,
-		Needs:    []string{deviceID},
-		Evaluate: func(n Node) Verdict {
-			v := Verdict{Status: health.OK, Want: "a VIP as /32 on " + device, Got: commas(vips)}
-			if len(vips) == 0 {
-				v.Status, v.Got = health.Failed, "none found"
-				v.Cause = "without a configuration only what stands on the node can be judged"
-				v.Remedy = "rsagent check --config FILE"
-			}
-			return v
-		},
-	}
-}
-
-// foundConfig is the configuration that the node seems to have been given by
-// hand.
-func foundConfig(n Node) config.Config {
-	c := config.Config{Tunnel: config.Tunnel{Mode: config.ModeIPIP, Device: config.DefaultDevice}}
-	if f := n.fallback(); f != nil {
-		c.Tunnel.Device = f.Name
-	}
-	for addr, at := range n.Addresses {
-		if slices.ContainsFunc(at, func(a tunnel.Address) bool { return looksLikeVIP(n, c.Tunnel.Device, a) }) {
-			c.VIPs = append(c.VIPs, addr)
-		}
-	}
-	slices.SortFunc(c.VIPs, netip.Addr.Compare)
-	return c
-}
-
-func looksLikeVIP(n Node, device string, a tunnel.Address) bool {
-	addr := a.Prefix.Addr()
-	if !addr.Is4() || addr.IsLoopback() {
-		return false
-	}
-	if a.Link == device {
-		return true
-	}
-	l := n.link(a.Link)
-	return a.Prefix.IsSingleIP() && l != nil && (l.Loopback || l.Kind == "dummy")
 }
 
 func speaksARP(l tunnel.Link) bool { return !l.Loopback && !l.NoARP }
@@ -310,7 +251,7 @@ func tunnelKeys(net tunnel.Node, device string) []sysctl.Key {
 			keys = append(keys, sysctl.ConfKey(device, "rp_filter"))
 		}
 	}
-	return keys
+	return append(keys, hygieneKeys(net)...)
 }
 
 func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) }

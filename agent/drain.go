@@ -2,75 +2,159 @@ package agent
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
-	"rsagent/agent/config"
+	"rsagent/agent/control"
 	"rsagent/tunnel"
 )
 
-// drain follows a node on its way out of service: first the directors get
-// time to notice, then the connections get time to end. It knows no clock and
-// no socket: it is told.
+// drain follows the node, or one of its pools, on the way out of service: first
+// the directors are told, then new connections must stop, then the rest gets time
+// to end. It knows no clock, no socket and no director: it is told.
 type drain struct {
 	notice  time.Duration
 	timeout time.Duration
 
 	began   time.Time // when readiness turned
-	noticed time.Time // when the notice period ended; zero: it has not
+	told    time.Time // when all directors had been told, or the notice was over; zero: not yet
+	settled time.Time // when new connections had stopped, or the notice was over; zero: not yet
 	ended   time.Time // when it was over; zero: it is not
 
-	left    tunnel.Connections
-	unknown error // why the connections could not be counted the last time
+	heard   heard              // of the directors, the last time
+	quiet   time.Time          // since when no new connection was seen; zero: one was, or it cannot be told
+	left    tunnel.Connections // the last time
+	unknown error              // why the connections could not be counted the last time
 }
 
-func newDrain(c config.Drain, now time.Time) *drain {
-	return &drain{notice: c.Notice, timeout: c.Timeout, began: now}
+// heard is what directors know of a drain.
+type heard struct {
+	told    int      // how many know
+	waiting []string // who has yet to be told
+	sure    bool     // there has been time to see everybody who asks
 }
 
-// drainTick is the longest wait between two steps: how often connections are
-// counted, and systemd is asked for more time.
-const drainTick = 250 * time.Millisecond
+func newDrain(notice, timeout time.Duration, now time.Time) *drain {
+	return &drain{notice: notice, timeout: timeout, began: now}
+}
+
+const (
+	// drainTick is the longest wait between two steps: how often connections are
+	// counted, and systemd is asked for more time.
+	drainTick = 250 * time.Millisecond
+	// quietTime is how long no new connection may come for them to have stopped.
+	quietTime = 500 * time.Millisecond
+)
 
 // wait is how long from now the next step is due.
 func (d *drain) wait(now time.Time) time.Duration {
-	if !d.noticed.IsZero() {
+	if !d.settled.IsZero() {
 		return drainTick
 	}
 	return min(drainTick, max(0, d.notice-now.Sub(d.began)))
 }
 
 // step moves the drain on. A count that failed is not an empty one: the drain
-// then goes on until its deadline.
-func (d *drain) step(now time.Time, count func() (tunnel.Connections, error)) (done bool) {
+// then goes on until its bounds.
+func (d *drain) step(now time.Time, of heard, count func() (tunnel.Connections, error)) (done bool) {
 	if !d.ended.IsZero() {
 		return true
 	}
-	if d.noticed.IsZero() {
-		if now.Sub(d.began) < d.notice {
+	d.heard = of
+	d.left, d.unknown = count()
+	if d.unknown != nil || d.left.New > 0 {
+		d.quiet = time.Time{}
+	} else if d.quiet.IsZero() {
+		d.quiet = now
+	}
+	noticed := now.Sub(d.began) >= d.notice
+	if d.told.IsZero() {
+		if !noticed && (!of.sure || len(of.waiting) > 0) {
 			return false
 		}
-		d.noticed = now
+		d.told = now
 	}
-	d.left, d.unknown = count()
-	empty := d.unknown == nil && d.left.Total() == 0
-	if !empty && now.Sub(d.noticed) < d.timeout {
+	if d.settled.IsZero() {
+		// What was quiet before all were told says nothing.
+		quiet := !d.quiet.IsZero() && now.Sub(later(d.quiet, d.told)) >= quietTime
+		if !noticed && !quiet {
+			return false
+		}
+		d.settled = now
+	}
+	empty := d.unknown == nil && d.left.Total() == 0 && d.left.New == 0
+	if !empty && now.Sub(d.settled) < d.timeout {
 		return false
 	}
 	d.ended = now
 	return true
 }
 
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
 // waitedForNotice and waitedForConnections are how long the two parts took.
-func (d *drain) waitedForNotice() time.Duration      { return d.noticed.Sub(d.began) }
-func (d *drain) waitedForConnections() time.Duration { return d.ended.Sub(d.noticed) }
+func (d *drain) waitedForNotice() time.Duration      { return d.settled.Sub(d.began) }
+func (d *drain) waitedForConnections() time.Duration { return d.ended.Sub(d.settled) }
+
+// phase is how far the drain is, and until when that lasts at most.
+func (d *drain) phase() (phase string, until time.Time) {
+	switch {
+	case !d.ended.IsZero():
+		return control.Over, time.Time{}
+	case !d.settled.IsZero():
+		return control.Emptying, d.settled.Add(d.timeout)
+	case !d.told.IsZero():
+		return control.Settling, d.began.Add(d.notice)
+	}
+	return control.Telling, d.began.Add(d.notice)
+}
 
 // inWords says how far the drain is.
 func (d *drain) inWords(now time.Time) string {
-	if d.noticed.IsZero() {
-		left := d.notice - now.Sub(d.began)
-		return fmt.Sprintf("draining: the directors have %s more to notice", left.Round(time.Second))
+	phase, until := d.phase()
+	left := until.Sub(now).Round(time.Second)
+	switch phase {
+	case control.Telling:
+		text := fmt.Sprintf("draining: the directors have %s more to notice", left)
+		if len(d.heard.waiting) > 0 {
+			text += "; not told yet: " + someOf(d.heard.waiting)
+		}
+		return text
+	case control.Settling:
+		return fmt.Sprintf("draining: new connections have %s more to stop", left)
+	case control.Emptying:
+		return fmt.Sprintf("draining: %s left, for %s more at most", counted(d.left.Total(), "connection"), left)
 	}
-	left := d.timeout - now.Sub(d.noticed)
-	return fmt.Sprintf("draining: %s left, for %s more at most",
-		counted(d.left.Total(), "connection"), left.Round(time.Second))
+	return "drained"
+}
+
+// someOf names the first few.
+func someOf(names []string) string {
+	const most = 3
+	if more := len(names) - most; more > 0 {
+		return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", more)
+	}
+	return strings.Join(names, ", ")
+}
+
+// shown is the drain for those who ask the daemon.
+func (d *drain) shown(pool string, why []control.Reason) control.Draining {
+	phase, until := d.phase()
+	s := control.Draining{
+		Pool: pool, Reasons: why, Phase: phase, Began: d.began, Until: until, Ended: d.ended,
+		Told: d.heard.told, Waiting: d.heard.waiting,
+		Left: d.left.Total(), Idle: d.left.Idle, New: d.left.New,
+	}
+	if s.Waiting == nil {
+		s.Waiting = []string{}
+	}
+	if d.unknown != nil {
+		s.Uncounted = d.unknown.Error()
+	}
+	return s
 }

@@ -18,6 +18,7 @@ func directorsDeclared(c config.Config) Condition {
 	return Condition{
 		ID:       "tunnel/directors",
 		Title:    "The directors are declared, so that nobody else gets in by the tunnel",
+		Effect:   "Nothing yet, but anybody can send with a forged address through the tunnel.",
 		Severity: health.Advisory,
 		Evaluate: func(Node) Verdict {
 			v := Verdict{Status: health.OK, Want: "directors", Got: commas(c.Directors)}
@@ -36,17 +37,19 @@ func directorsDeclared(c config.Config) Condition {
 // firewallHolds wants rsagent's own table of nf_tables, and in it the guard and
 // the clamp. It gates readiness: a table that is not as it should be may open
 // the tunnel to anybody, or close it to the directors.
-func firewallHolds(c config.Config) Condition {
+func firewallHolds(c config.Config, filter *filter) Condition {
 	return Condition{
 		ID:       firewallID,
 		Title:    "Only the directors get in by the tunnel, and what clients send fits into it",
+		Effect:   "Strangers get in by the tunnel, or directors do not, or large uploads hang.",
 		Severity: health.Required,
+		Looks:    atLinks | atFirewall,
 		Evaluate: func(n Node) Verdict {
 			if c.Tunnel.ClampMSS.Auto && n.NetErr != nil {
-				return unknown("the table ip rsagent", n.NetErr) // the MTU is not known
+				return unknown(tableName, n.NetErr) // the MTU is not known
 			}
-			wanted := firewallFor(c, n)
-			v := Verdict{Status: health.Failed, Want: "table ip rsagent: " + inWordsOf(wanted)}
+			wanted, _ := filter.on(n)
+			v := Verdict{Status: health.Failed, Want: tableName + ": " + inWordsOf(wanted)}
 			if n.FirewallErr != nil {
 				if !errors.Is(n.FirewallErr, tunnel.ErrNoNFTables) {
 					return unknown(v.Want, n.FirewallErr)
@@ -55,7 +58,7 @@ func firewallHolds(c config.Config) Condition {
 				v.Remedy = "modprobe nf_tables, or guard = false and clamp_mss = \"off\" under [tunnel]"
 				return v
 			}
-			holds, difference := n.Firewall.Holds(wanted)
+			holds, difference := filter.holds(n)
 			if holds {
 				v.Status, v.Got = health.OK, "as wanted"
 				return v
@@ -65,30 +68,63 @@ func firewallHolds(c config.Config) Condition {
 			return v
 		},
 		Repair: func(n Node) []Step {
-			wanted := firewallFor(c, n)
-			_, difference := n.Firewall.Holds(wanted)
+			wanted, state := filter.on(n)
+			_, difference := n.Firewall.Is(state)
 			return []Step{applyFirewall(wanted, difference)}
 		},
 	}
 }
 
-// guarded says whether the packet filter was seen to be as wanted.
-func guarded(c config.Config, n Node) bool {
-	holds, _ := n.Firewall.Holds(firewallFor(c, n))
-	return n.FirewallErr == nil && holds
+// filter knows what a configuration wants of the packet filter. That depends on
+// the node by one number only, and takes long to work out, so it is kept. It is
+// for one goroutine.
+type filter struct {
+	config config.Config
+	known  bool
+	wanted tunnel.Firewall // for the node that was asked about last
+	state  tunnel.FirewallState
+	err    error
+
+	judged  uint64 // which look at the packet filter the rest is about; 0: none
+	differs string // empty: it was as wanted
 }
 
-// firewallFor is the table for the node as it is: the clamp follows the MTU
-// towards the directors.
-func firewallFor(c config.Config, n Node) tunnel.Firewall {
-	f := tunnel.Firewall{
+// on is what is wanted on a node, and how the kernel lists that.
+func (f *filter) on(n Node) (tunnel.Firewall, tunnel.FirewallState) {
+	mss := f.config.Tunnel.ClampMSS.Bytes
+	if f.config.Tunnel.ClampMSS.Auto {
+		mss = mssFor(n)
+	}
+	if !f.known || f.wanted.MSS != mss {
+		f.known, f.wanted = true, firewallFor(f.config, mss)
+		f.state, f.err = f.wanted.State()
+		f.judged = 0
+	}
+	return f.wanted, f.state
+}
+
+// holds says whether the packet filter was seen to be as wanted, and if not,
+// what differs.
+func (f *filter) holds(n Node) (bool, string) {
+	_, state := f.on(n)
+	switch {
+	case n.FirewallErr != nil:
+		return false, n.FirewallErr.Error()
+	case f.err != nil:
+		return false, f.err.Error()
+	}
+	if look := n.Looks.of(atFirewall); look == 0 || look != f.judged {
+		_, f.differs = n.Firewall.Is(state)
+		f.judged = look
+	}
+	return f.differs == "", f.differs
+}
+
+func firewallFor(c config.Config, mss int) tunnel.Firewall {
+	return tunnel.Firewall{
 		Guard: c.Tunnel.Guard, Directors: c.Directors,
-		VIPs: c.VIPs, Device: c.Tunnel.Device, MSS: c.Tunnel.ClampMSS.Bytes,
+		VIPs: c.VIPs, Device: c.Tunnel.Device, MSS: mss,
 	}
-	if c.Tunnel.ClampMSS.Auto {
-		f.MSS = mssFor(n)
-	}
-	return f
 }
 
 // What a full packet of a client carries besides its data, once a director
@@ -124,8 +160,8 @@ func mssFor(n Node) int {
 func (h Host) facing(directors []netip.Prefix) []int {
 	var links []int
 	for _, d := range directors {
-		if index, err := h.Net.LinkToward(d.Addr()); err == nil {
-			links = append(links, index)
+		if r, err := h.Net.RouteTo(d.Addr(), netip.Addr{}); err == nil && r.Link != 0 {
+			links = append(links, r.Link)
 		}
 	}
 	return links

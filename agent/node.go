@@ -1,12 +1,11 @@
 package agent
 
 import (
-	"context"
-	"net/netip"
 	"slices"
 	"time"
 
 	"rsagent/agent/config"
+	"rsagent/agent/ledger"
 	"rsagent/probe"
 	"rsagent/sysctl"
 	"rsagent/tunnel"
@@ -18,20 +17,33 @@ type Node struct {
 	Time        time.Time
 	IPIP        tunnel.Obstacle // what speaks against IPIP in this kernel
 	Net         tunnel.Node
-	Addresses   map[netip.Addr][]tunnel.Address // those of Net, by address
 	NetErr      error
 	Facing      []int // the links by which the directors are reached
 	Firewall    tunnel.FirewallState
 	FirewallErr error
+	Ways        []Way // what the kernel would do with the packets of a client
 	Sysctl      sysctl.Values
 	Unwatched   error // why a change of Sysctl may be seen at the next sweep only
 	Pools       map[string]probe.Result
-	Draining    string // who asked the node to leave service; empty: nobody
+	Draining    map[string]DrainState // by pool; wholeNode: the node. Nil: nothing drains
+	Held        map[string]string     // why the repair of a condition is held back, by its id
+	Unsteady    map[string]string     // why a condition that holds does so for a moment only, by its id
 
-	// Old says that all but Pools and Draining is of an earlier look, taken at
-	// Time, since a newer one could not see links, addresses or the packet filter.
-	// Nothing is repaired by it.
+	// Examined is what `check` looks at besides; nil in the daemon.
+	Examined *Examination
+
+	Looks looks // what of this is as it was before
+
+	// Old says that all but Pools, Draining, Held and Unsteady is of an earlier look, taken
+	// at Time, since a newer one could not see links, addresses or the packet
+	// filter. Nothing is repaired by it.
 	Old bool
+}
+
+// DrainState is how far the node, or a pool, is on its way out of service.
+type DrainState struct {
+	Why  string // who asked for it
+	Over bool   // nothing is left to wait for
 }
 
 // Host is where a node is looked at and repaired.
@@ -39,7 +51,8 @@ type Host struct {
 	Sysctl  *sysctl.FS
 	Watcher *sysctl.Watcher // follows what was looked at last; nil: nothing does
 	Net     *tunnel.Handle
-	Root    string // where /proc and /lib/modules are found; "/" but in tests
+	Root    string         // where /proc and /lib/modules are found; "/" but in tests
+	Ledger  *ledger.Ledger // what the node was before it was changed; nil: it is not remembered
 }
 
 // OpenHost opens this machine, in the network namespace of the caller.
@@ -57,16 +70,6 @@ func OpenHost() (Host, error) {
 	return Host{Sysctl: fs, Net: net, Root: "/"}, nil
 }
 
-// watch tells of writes to the settings that were looked at last, until ctx
-// ends. Without a watcher it only waits.
-func (h Host) watch(ctx context.Context, changed func()) error {
-	if h.Watcher == nil {
-		<-ctx.Done()
-		return nil
-	}
-	return h.Watcher.Run(ctx, changed)
-}
-
 // Close ends the use of the host.
 func (h Host) Close() {
 	h.Net.Close()
@@ -78,6 +81,7 @@ func (h Host) look(c config.Config) Node {
 	n := h.observe(c.Tunnel.Device, settingKeys(c))
 	if c.Tunnel.Mode == config.ModeIPIP {
 		n.Facing = h.facing(c.Directors)
+		n.Ways = h.ways(c, n)
 		n.Firewall, n.FirewallErr = h.Net.ObserveFirewall()
 	}
 	return n
@@ -88,20 +92,17 @@ func (h Host) look(c config.Config) Node {
 func (h Host) observe(device string, settings []sysctl.Key) Node {
 	n := Node{Time: time.Now()}
 	n.Net, n.NetErr = h.Net.Observe()
-	n.Addresses = make(map[netip.Addr][]tunnel.Address, len(n.Net.Addresses))
-	for _, a := range n.Net.Addresses {
-		n.Addresses[a.Prefix.Addr()] = append(n.Addresses[a.Prefix.Addr()], a)
-	}
-	if n.NetErr == nil && n.fallback() == nil {
-		n.IPIP = tunnel.MissingIPIP(h.Root)
-	}
-	keys := append(tunnelKeys(n.Net, device), settings...)
-	// Watched first, then read: no change falls between the two.
-	if h.Watcher != nil {
-		n.Unwatched = h.Watcher.Set(keys)
-	}
-	n.Sysctl = h.Sysctl.Snapshot(keys)
+	n.IPIP = h.obstacle(n)
+	n.Sysctl = h.Sysctl.Snapshot(append(tunnelKeys(n.Net, device), settings...))
 	return n
+}
+
+// obstacle is what keeps the kernel from having IPIP, if it does not have it.
+func (h Host) obstacle(n Node) tunnel.Obstacle {
+	if n.NetErr != nil || n.fallback() != nil {
+		return tunnel.Obstacle{}
+	}
+	return tunnel.MissingIPIP(h.Root)
 }
 
 // link returns the interface of that name, or nil.
@@ -120,4 +121,12 @@ func (n Node) linkThat(is func(tunnel.Link) bool) *tunnel.Link {
 		return &n.Net.Links[i]
 	}
 	return nil
+}
+
+func settingKeys(c config.Config) []sysctl.Key {
+	var keys []sysctl.Key
+	for _, s := range c.Sysctl {
+		keys = append(keys, s.Path)
+	}
+	return keys
 }

@@ -34,6 +34,12 @@ func (s *systemd) send(lines ...string) error {
 	return nil
 }
 
+// reloading begins a reload, which READY=1 ends. systemd wants to know when it
+// began (sd_notify(3)).
+func (s *systemd) reloading() error {
+	return s.send(daemon.SdNotifyReloading, strings.TrimSpace(daemon.SdNotifyMonotonicUsec()))
+}
+
 // say sets the status line of the unit, if it changed.
 func (s *systemd) say(status string) error {
 	if status == s.status {

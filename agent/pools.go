@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"net/netip"
 
 	"rsagent/agent/config"
 	"rsagent/agent/health"
@@ -30,6 +31,8 @@ func poolAnswers(c config.Config, p config.Pool) Condition {
 	return Condition{
 		ID:       health.PoolID(p.Name),
 		Title:    fmt.Sprintf("The service of pool %s answers", p.Name),
+		Effect:   "Requests to this pool that a director sends to this node fail.",
+		VIP:      vipOf(c, p),
 		Severity: health.Required,
 		Needs:    needs,
 		Evaluate: func(n Node) Verdict {
@@ -44,6 +47,14 @@ func poolAnswers(c config.Config, p config.Pool) Condition {
 			return Verdict{Status: health.Unknown, Want: want, Got: "not probed yet"}
 		},
 	}
+}
+
+// vipOf is the VIP of a pool; invalid on a node without a tunnel.
+func vipOf(c config.Config, p config.Pool) netip.Addr {
+	if c.Tunnel.Mode == config.ModeIPIP {
+		return p.Address.Addr()
+	}
+	return netip.Addr{}
 }
 
 // target is what the probe of a pool does. Its source is the VIP itself, so

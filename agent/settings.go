@@ -14,28 +14,12 @@ import (
 func settingConditions(c config.Config) []Condition {
 	var list []Condition
 	for _, s := range c.Sysctl {
-		key, err := sysctl.ParseKey(s.Key)
-		if err != nil {
-			list = append(list, badSetting(s, err))
-			continue
-		}
-		list = append(list, setting(c, key, s.Value))
+		list = append(list, setting(c, s.Path, s.Value))
 	}
 	return list
 }
 
 func settingID(key sysctl.Key) string { return "sysctl/set/" + key.String() }
-
-func badSetting(s config.Sysctl, err error) Condition {
-	return Condition{
-		ID:       "sysctl/set/" + s.Key,
-		Title:    "The setting " + s.Key + " is as configured",
-		Severity: health.Advisory,
-		Evaluate: func(Node) Verdict {
-			return Verdict{Status: health.Failed, Want: s.Value, Got: err.Error()}
-		},
-	}
-}
 
 func setting(c config.Config, key sysctl.Key, configured string) Condition {
 	want := func(n Node) string {
@@ -47,7 +31,9 @@ func setting(c config.Config, key sysctl.Key, configured string) Condition {
 	return Condition{
 		ID:       settingID(key),
 		Title:    fmt.Sprintf("The setting %s is as configured", key),
+		Effect:   "Nothing, or what the setting was meant to prevent.",
 		Severity: health.Advisory,
+		Looks:    atSettings,
 		Evaluate: func(n Node) Verdict {
 			v := Verdict{Want: want(n)}
 			value := n.Sysctl[key]
@@ -62,6 +48,9 @@ func setting(c config.Config, key sysctl.Key, configured string) Condition {
 			default:
 				v.Status, v.Got = health.Failed, value.Text
 				v.Remedy = fmt.Sprintf("sysctl -w %s=%q", key, v.Want)
+				if takes := sysctl.Range(key); takes != "" {
+					v.Remedy += "   # it takes " + takes
+				}
 			}
 			return v
 		},

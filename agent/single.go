@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"rsagent/agent/ledger"
 )
 
 // RuntimeDirectory is where the daemon keeps its state: what systemd gives it
@@ -55,6 +57,20 @@ func holder(f *os.File) string {
 		return " (process " + pid + ")"
 	}
 	return ""
+}
+
+// OpenLedger opens the ledger in the runtime directory, for as long as this boot
+// and this network namespace last.
+func OpenLedger(directory string) (*ledger.Ledger, error) {
+	boot, err := bootID()
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the ledger: %v", err)
+	}
+	var namespace unix.Stat_t
+	if err := unix.Stat("/proc/self/ns/net", &namespace); err != nil { // namespaces(7)
+		return nil, fmt.Errorf("cannot open the ledger: cannot look at the network namespace: %v", err)
+	}
+	return ledger.Open(directory, fmt.Sprintf("%s %d", boot, namespace.Ino))
 }
 
 // MayChangeNetwork returns nil if this process has CAP_NET_ADMIN

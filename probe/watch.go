@@ -39,15 +39,17 @@ type Result struct {
 	Since time.Time
 }
 
-// Watch asks a service again and again until ctx ends. The outcome of the first
-// attempt, made at once, is trusted at once; after that it takes Rise good
-// attempts in a row to come up and Fall bad ones to go down. Attempts never
-// overlap: one that takes longer than Interval is followed by the next at once.
+// Watch asks a service again and again until ctx ends, the first time at once.
+// It takes Rise good attempts in a row for it to come up and Fall bad ones to go
+// down, from before, which is what was thought of the service already. If that
+// is Unknown, the outcome of the first attempt is trusted at once. Attempts
+// never overlap: one that takes longer than Interval is followed by the next at
+// once.
 //
 // report is called whenever State or Detail changes, from the goroutine that
 // called Watch; the next attempt waits for it to return.
-func Watch(ctx context.Context, t Target, report func(Result)) {
-	watch(ctx, t.Try, t.interval(), judge{rise: t.Rise, fall: t.Fall}, report)
+func Watch(ctx context.Context, t Target, before Result, report func(Result)) {
+	watch(ctx, t.Try, t.interval(), judge{rise: t.Rise, fall: t.Fall, result: before}, report)
 }
 
 func watch(ctx context.Context, try func(context.Context) error, interval time.Duration, j judge, report func(Result)) {

@@ -228,6 +228,52 @@ func TestWatchReportsChangesAndStops(t *testing.T) {
 	})
 }
 
+// Whoever starts to watch may know the service already: its word counts like
+// that of the attempts before it.
+func TestWatchGoesOnFromWhatWasThoughtBefore(t *testing.T) {
+	bad := errors.New("bad")
+	tests := map[string]struct {
+		before   State
+		outcomes []error
+		want     []string
+	}{
+		"up stays up when nothing changes, which is not reported": {Up, []error{nil, nil}, nil},
+		"one bad attempt does not take it down":                   {Up, []error{bad, nil}, []string{"up bad", "up "}},
+		"enough bad ones do":                                      {Up, []error{bad, bad, bad}, []string{"up bad", "down bad"}},
+		"one good attempt does not bring it up":                   {Down, []error{nil, bad}, []string{"down answers again, 1 of 2 good attempts", "down bad"}},
+		"enough good ones do":                                     {Down, []error{nil, nil}, []string{"down answers again, 1 of 2 good attempts", "up "}},
+		"nothing known trusts the first":                          {Unknown, []error{bad, nil}, []string{"down bad", "down answers again, 1 of 2 good attempts"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				since := time.Now().Add(-time.Hour)
+				outcomes := test.outcomes
+				try := func(context.Context) error {
+					err := outcomes[0]
+					outcomes = outcomes[1:]
+					if len(outcomes) == 0 {
+						time.AfterFunc(time.Second, cancel)
+					}
+					return err
+				}
+				var got []string
+				before := Result{State: test.before, Since: since}
+				watch(ctx, try, 2*time.Second, judge{rise: 2, fall: 3, result: before}, func(r Result) {
+					got = append(got, r.State.String()+" "+r.Detail)
+					if r.State == test.before && !r.Since.Equal(since) {
+						t.Errorf("%v since %v, want since %v as before", r.State, r.Since, since)
+					}
+				})
+				if diff := cmp.Diff(test.want, got); diff != "" {
+					t.Errorf("(-want +got)\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
 func TestWatchOfARealService(t *testing.T) {
 	noLeaks(t)
 	var broken atomic.Bool
@@ -244,7 +290,7 @@ func TestWatchOfARealService(t *testing.T) {
 	go func() {
 		defer close(ended)
 		target := Target{Kind: HTTP, Addr: addr, Interval: 10 * time.Millisecond, Timeout: within, Rise: 1, Fall: 1}
-		Watch(ctx, target, func(r Result) { results <- r })
+		Watch(ctx, target, Result{}, func(r Result) { results <- r })
 	}()
 	for _, want := range []string{"up", "down: status 503, want 200-399", "up"} {
 		r := <-results
@@ -264,6 +310,23 @@ func TestWatchOfARealService(t *testing.T) {
 	cancel()
 	<-ended
 	close(results)
+}
+
+func TestWatchOfARealServiceThatWasUp(t *testing.T) {
+	noLeaks(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	target := Target{Kind: TCP, Addr: closedPort(t), Interval: 10 * time.Millisecond, Timeout: within, Fall: 2}
+	var got []State
+	Watch(ctx, target, Result{State: Up}, func(r Result) {
+		got = append(got, r.State)
+		if r.State == Down {
+			cancel()
+		}
+	})
+	if diff := cmp.Diff([]State{Up, Down}, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
 }
 
 func TestWatchIsNotStartedForNothing(t *testing.T) {

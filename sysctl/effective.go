@@ -3,6 +3,7 @@ package sysctl
 import (
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // Effective returns the value of an IPv4 interface setting that the kernel
@@ -100,4 +101,13 @@ func (v Values) number(k Key) (int, error) {
 		return 0, fmt.Errorf("%s is %q, not a number", k, value.Text)
 	}
 	return n, nil
+}
+
+// Spreads tells whether a write to the key makes the kernel change others, of
+// which it says nothing: conf/default spreads to interfaces that were never
+// written (devinet_copy_dflt_conf), and forwarding to all of them
+// (inet_forward_change, both in net/ipv4/devinet.c).
+func Spreads(k Key) bool {
+	return strings.HasPrefix(string(k), "net/ipv4/conf/default/") ||
+		strings.HasSuffix(string(k), "/forwarding") || k == "net/ipv4/ip_forward"
 }

@@ -1,14 +1,15 @@
 package sysctl
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -27,9 +28,13 @@ type Watcher struct {
 	inotify *os.File
 	fd      int // of inotify, which Fd would make blocking
 
-	mu   sync.Mutex
-	dirs map[string]*watchedDir // by path below the root
-	byWD map[int32]*watchedDir  // by inotify's number
+	mu      sync.Mutex
+	dirs    map[string]*watchedDir // by path below the root
+	byWD    map[int32]*watchedDir  // by inotify's number
+	lacking bool                   // a directory of a key was not there
+	touched []Key                  // what was written since Changed was asked last
+	lost    bool                   // there may be more
+	buffer  []byte
 }
 
 type watchedDir struct {
@@ -48,6 +53,7 @@ func (f *FS) NewWatcher() (*Watcher, error) {
 	return &Watcher{
 		fs: f, inotify: os.NewFile(uintptr(fd), "inotify"), fd: fd,
 		dirs: make(map[string]*watchedDir), byWD: make(map[int32]*watchedDir),
+		lost: true, buffer: make([]byte, 16<<10),
 	}, nil
 }
 
@@ -63,7 +69,8 @@ func (w *Watcher) Close() error {
 
 // Set makes the keys the ones that are watched. Those that are watched already
 // stay so, unless what they named has been replaced, as when an interface goes
-// and another of the same name comes. Keys that are not there are passed over.
+// and another of the same name comes. Keys that are not there are passed over,
+// see Lacks.
 // The error names the first key that cannot be watched; the others are.
 func (w *Watcher) Set(keys []Key) error {
 	w.mu.Lock()
@@ -81,6 +88,7 @@ func (w *Watcher) Set(keys []Key) error {
 			w.drop(d)
 		}
 	}
+	w.lacking = false
 	var first error
 	for dir, names := range wanted {
 		if err := w.watch(dir, names); err != nil && first == nil {
@@ -97,6 +105,7 @@ func (w *Watcher) watch(dir string, names map[string]bool) error {
 	}
 	fd, err := w.fs.open(dir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if errors.Is(err, unix.ENOENT) {
+		w.lacking = true
 		return nil
 	}
 	if err != nil {
@@ -111,6 +120,15 @@ func (w *Watcher) watch(dir string, names map[string]bool) error {
 	d := &watchedDir{path: dir, held: held, wd: int32(wd), names: names}
 	w.dirs[dir], w.byWD[d.wd] = d, d
 	return nil
+}
+
+// Lacks tells whether the last Set passed over a key whose directory was not
+// there. A renamed interface is known by its new name before its settings are
+// (the order of notifiers of NETDEV_CHANGENAME: rtnetlink_event, inetdev_event).
+func (w *Watcher) Lacks() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.lacking
 }
 
 // replaced says whether the path now leads somewhere else, or nowhere.
@@ -133,50 +151,89 @@ func (w *Watcher) drop(d *watchedDir) {
 	d.held.Close()
 }
 
+// Changed returns the watched keys that were written since it was asked last, by
+// anybody. If that cannot be told, as when the kernel had to drop word of some,
+// any may have been. It costs one system call.
+func (w *Watcher) Changed() (keys []Key, any bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, err := w.drain(); err != nil {
+		w.lost = true
+	}
+	keys, any = w.touched, w.lost
+	w.touched, w.lost = nil, false
+	return keys, any
+}
+
+// drain takes in all that has come so far, and tells whether some of it matters.
+func (w *Watcher) drain() (matters bool, err error) {
+	for {
+		n, err := unix.Read(w.fd, w.buffer)
+		switch {
+		case err == unix.EAGAIN:
+			return matters, nil
+		case err == unix.EINTR:
+		case err != nil:
+			return matters, err
+		case w.take(w.buffer[:n]):
+			matters = true
+		}
+	}
+}
+
 // Run calls changed after each write to a watched key, and when the kernel had
-// to drop word of some. It blocks until ctx ends and then returns nil.
+// to drop word of some. It blocks until ctx ends and then returns nil. What
+// Changed has taken in already is not told of again.
 func (w *Watcher) Run(ctx context.Context, changed func()) error {
 	woken := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(woken)
-		_ = w.inotify.SetReadDeadline(time.Unix(1, 0)) // ends the read under way
+		_ = w.inotify.SetReadDeadline(time.Unix(1, 0)) // ends the wait
 	})
 	defer func() {
 		if !stop() {
 			<-woken
 		}
 	}()
-	buf := make([]byte, 16<<10)
-	for {
-		n, err := w.inotify.Read(buf)
+	raw, err := w.inotify.SyscallConn()
+	for err == nil {
+		var broken error
+		err = raw.Read(func(uintptr) bool {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			var matters bool
+			matters, broken = w.drain()
+			return matters || broken != nil
+		})
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err != nil {
-			return fmt.Errorf("cannot watch the kernel settings: %v", err)
-		}
-		if w.matters(buf[:n]) {
+		if err = errors.Join(err, broken); err == nil {
 			changed()
 		}
 	}
+	return fmt.Errorf("cannot watch the kernel settings: %v", err)
 }
 
-// matters says whether one of the events is about a watched key.
-func (w *Watcher) matters(events []byte) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// take notes the watched keys that the events are about, and tells whether
+// there were any.
+func (w *Watcher) take(events []byte) (matters bool) {
 	for len(events) >= unix.SizeofInotifyEvent {
 		wd := int32(binary.NativeEndian.Uint32(events))
 		mask := binary.NativeEndian.Uint32(events[4:])
 		end := unix.SizeofInotifyEvent + int(binary.NativeEndian.Uint32(events[12:]))
-		if end > len(events) {
+		if end > len(events) || mask&unix.IN_Q_OVERFLOW != 0 {
+			w.lost = true
 			return true
 		}
-		name := strings.TrimRight(string(events[unix.SizeofInotifyEvent:end]), "\x00")
-		if d := w.byWD[wd]; mask&unix.IN_Q_OVERFLOW != 0 || d != nil && d.names[name] {
-			return true
+		name := bytes.TrimRight(events[unix.SizeofInotifyEvent:end], "\x00")
+		if d := w.byWD[wd]; d != nil && d.names[string(name)] {
+			matters = true
+			if key := Key(d.path + "/" + string(name)); !slices.Contains(w.touched, key) {
+				w.touched = append(w.touched, key)
+			}
 		}
 		events = events[end:]
 	}
-	return false
+	return matters
 }

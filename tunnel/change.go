@@ -1,10 +1,12 @@
 package tunnel
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
+	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -23,7 +25,11 @@ func (h *Handle) CreateDevice(name string) error {
 	if made || err != nil {
 		return cannot(err, "create %s", name)
 	}
-	err = h.route.LinkAdd(&netlink.Iptun{LinkAttrs: netlink.LinkAttrs{Name: name}})
+	err = h.addIPIP(name)
+	for try := 1; errors.Is(err, unix.EOPNOTSUPP) && try < loads && h.obstacle().Cause == ""; try++ {
+		time.Sleep(unloading)
+		err = h.addIPIP(name)
+	}
 	switch {
 	case errors.Is(err, unix.EEXIST):
 		// Loading the module may just have made the fallback.
@@ -35,6 +41,17 @@ func (h *Handle) CreateDevice(name string) error {
 		err = noIPIP(h.obstacle())
 	}
 	return cannot(err, "create %s", name)
+}
+
+// A module that somebody unloads keeps itself from being loaded until modprobe is
+// done with those that it needed, too.
+const (
+	loads     = 6
+	unloading = 200 * time.Millisecond
+)
+
+func (h *Handle) addIPIP(name string) error {
+	return h.route.LinkAdd(&netlink.Iptun{LinkAttrs: netlink.LinkAttrs{Name: name}})
 }
 
 // inTheWay tells whether an ipip device called name, any to any, is there. The
@@ -95,64 +112,101 @@ func describe(l Link) string {
 	return fmt.Sprintf("remote %s local %s", end(l.Remote), end(l.Local))
 }
 
-// AddVIP adds vip to device as a /32. One that is there already is success.
+// AddAddresses adds IPv4 addresses to their links, by LinkIndex, and returns an
+// error for each that could not be; Link is for the words. One that is there
+// already is success.
 //
-// Its scope is host. Where a packet leaves by an interface without an address of
-// its own, the kernel asks by ARP in the name of some other address of the node,
-// whatever arp_announce says, but never of one whose scope is narrower than link
-// (arp_solicit in net/ipv4/arp.c, inet_select_addr in net/ipv4/devinet.c).
-func (h *Handle) AddVIP(device string, vip netip.Addr) error {
-	p := netip.PrefixFrom(vip, vip.BitLen())
-	if !vip.Is4() {
-		return fmt.Errorf("cannot add %s to %s: not an IPv4 address", vip, device)
+// A VIP should have HostScope. Where a packet leaves by an interface without an
+// address of its own, the kernel asks by ARP in the name of some other address
+// of the node, whatever arp_announce says, but never of one whose scope is
+// narrower than link (arp_solicit in net/ipv4/arp.c, inet_select_addr in
+// net/ipv4/devinet.c).
+func (h *Handle) AddAddresses(list []Address) []error {
+	errs := h.changeAddresses(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, list)
+	for i, err := range errs {
+		if errors.Is(err, unix.EEXIST) {
+			err = nil
+		}
+		errs[i] = cannot(err, "add %s to %s", list[i].Prefix, list[i].Link)
 	}
-	link, err := h.find(device)
-	if err == nil {
-		a := address(p)
-		a.Scope = unix.RT_SCOPE_HOST
-		err = h.route.AddrAdd(link, a)
+	return errs
+}
+
+// RemoveAddresses takes exactly these addresses off their links; an address
+// with another length, or with a peer, is another one. If one or its link is not
+// there, that is success. With an address go its secondaries: other addresses of
+// the link in the same subnet with the same length, unless promote_secondaries
+// is on. A /32 has none.
+func (h *Handle) RemoveAddresses(list []Address) []error {
+	errs := h.changeAddresses(unix.RTM_DELADDR, 0, list)
+	for i, err := range errs {
+		if errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENODEV) {
+			err = nil
+		}
+		errs[i] = cannot(err, "remove %s from %s", list[i].Prefix, list[i].Link)
 	}
+	return errs
+}
+
+func (h *Handle) changeAddresses(kind, flags uint16, list []Address) []error {
+	bodies := make([][]byte, len(list))
+	for i, a := range list {
+		if !a.Prefix.IsValid() || !a.Prefix.Addr().Is4() {
+			return slices.Repeat([]error{errors.New("not an IPv4 address")}, len(list))
+		}
+		bodies[i] = addressMessage(a)
+	}
+	return h.ask.change(kind, flags, bodies)
+}
+
+// addressMessage is a struct ifaddrmsg with its attributes: rtnetlink(7).
+func addressMessage(a Address) []byte {
+	scope := byte(unix.RT_SCOPE_UNIVERSE)
+	if a.HostScope {
+		scope = unix.RT_SCOPE_HOST
+	}
+	addr := a.Prefix.Addr().As4()
+	b := append(make([]byte, 0, 24), unix.AF_INET, byte(a.Prefix.Bits()), 0, scope)
+	b = binary.NativeEndian.AppendUint32(b, uint32(a.LinkIndex))
+	return attribute(attribute(b, unix.IFA_LOCAL, addr[:]), unix.IFA_ADDRESS, addr[:])
+}
+
+// AddLocalRoute has the kernel deliver what is for the address to this node, as
+// the kernel does by itself when the address is added (fib_add_ifaddr,
+// net/ipv4/fib_frontend.c). If it does already, that is success.
+func (h *Handle) AddLocalRoute(a Address) error {
+	if !a.Prefix.Addr().Is4() {
+		return fmt.Errorf("cannot deliver %s to this node: not an IPv4 address", a.Prefix.Addr())
+	}
+	addr := a.Prefix.Addr().As4()
+	b := append(make([]byte, 0, 36), unix.AF_INET, 32, 0, 0,
+		unix.RT_TABLE_LOCAL, unix.RTPROT_KERNEL, unix.RT_SCOPE_HOST, unix.RTN_LOCAL, 0, 0, 0, 0)
+	b = attribute(b, unix.RTA_DST, addr[:])
+	b = attribute(b, unix.RTA_PREFSRC, addr[:])
+	b = attribute32(b, unix.RTA_OIF, uint32(a.LinkIndex))
+	err := h.ask.change(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, [][]byte{b})[0]
 	if errors.Is(err, unix.EEXIST) {
 		return nil
 	}
-	return cannot(err, "add %s to %s", p, device)
+	return cannot(err, "deliver %s to this node", a.Prefix.Addr())
 }
 
-// RemoveAddress takes exactly p from device; an address with another length,
-// or with a peer, is another one. If it or the device is not there, that is
-// success. With p go its secondaries: other addresses of device in the same
-// subnet with the same length, unless promote_secondaries is on. A /32 has
-// none.
-func (h *Handle) RemoveAddress(device string, p netip.Prefix) error {
-	if !p.IsValid() || !p.Addr().Is4() {
-		return fmt.Errorf("cannot remove %s from %s: not an IPv4 address", p, device)
-	}
-	link, err := h.find(device)
-	if err == nil {
-		err = h.route.AddrDel(link, address(p))
-	}
-	if errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENODEV) {
-		return nil
-	}
-	return cannot(err, "remove %s from %s", p, device)
+// SetUp sets a link up, by its index. One that is up already is success.
+func (h *Handle) SetUp(l Link) error {
+	return cannot(h.setFlags(l, unix.IFF_UP), "set %s up", l.Name)
 }
 
-// SetUp sets device up. One that is up already is success.
-func (h *Handle) SetUp(device string) error {
-	link, err := h.find(device)
-	if err == nil {
-		err = h.route.LinkSetUp(link)
-	}
-	return cannot(err, "set %s up", device)
+// SetDown sets a link down, by its index. One that is down already is success.
+func (h *Handle) SetDown(l Link) error {
+	return cannot(h.setFlags(l, 0), "set %s down", l.Name)
 }
 
-// SetDown sets device down. One that is down already is success.
-func (h *Handle) SetDown(device string) error {
-	link, err := h.find(device)
-	if err == nil {
-		err = h.route.LinkSetDown(link)
-	}
-	return cannot(err, "set %s down", device)
+func (h *Handle) setFlags(l Link, flags uint32) error {
+	b := make([]byte, 4, unix.SizeofIfInfomsg) // struct ifinfomsg: any family and type
+	b = binary.NativeEndian.AppendUint32(b, uint32(l.Index))
+	b = binary.NativeEndian.AppendUint32(b, flags)
+	b = binary.NativeEndian.AppendUint32(b, unix.IFF_UP) // what may change
+	return h.ask.change(unix.RTM_NEWLINK, 0, [][]byte{b})[0]
 }
 
 // find looks a link up by its name. The error is ENODEV if there is none.
@@ -169,13 +223,6 @@ func (h *Handle) find(name string) (netlink.Link, error) {
 		return nil, fmt.Errorf("that is another name of %s", actual)
 	}
 	return link, nil
-}
-
-func address(p netip.Prefix) *netlink.Addr {
-	return &netlink.Addr{IPNet: &net.IPNet{
-		IP:   p.Addr().AsSlice(),
-		Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen()),
-	}}
 }
 
 // cannot says what was tried and why it failed; nil stays nil. What the kernel

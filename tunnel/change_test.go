@@ -2,9 +2,11 @@ package tunnel
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,17 +15,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestAddVIPAddsExactlyTheVIPAndCanBeRepeated(t *testing.T) {
+func TestAVIPIsAddedAlongsideWhatIsThereAndCanBeAddedAgain(t *testing.T) {
 	enterNamespace(t)
 	addVeth(t, "v0", "v1")
 	addAddress(t, "v0", "203.0.113.10/24") // as somebody did by hand
 	h := openHandle(t)
 	for range 2 {
-		must(t, h.AddVIP("v0", netip.MustParseAddr("203.0.113.10")))
-		must(t, h.AddVIP("v0", netip.MustParseAddr("203.0.113.11")))
+		must(t, addVIP(h, "v0", netip.MustParseAddr("203.0.113.10")))
+		must(t, addVIP(h, "v0", netip.MustParseAddr("203.0.113.11")))
 	}
-	// The kernel lists those of a narrower scope first.
-	want := []string{"203.0.113.10/32", "203.0.113.11/32", "203.0.113.10/24"}
+	want := []string{"203.0.113.10/24", "203.0.113.10/32", "203.0.113.11/32"}
 	if diff := cmp.Diff(want, addresses(t, h, "v0")); diff != "" {
 		t.Errorf("addresses (-want +got):\n%s", diff)
 	}
@@ -37,7 +38,7 @@ func TestAVIPIsNeverTheOneWhoAsksByARP(t *testing.T) {
 		add  func(t *testing.T, h *Handle)
 		want bool
 	}{
-		{"a VIP", func(t *testing.T, h *Handle) { must(t, h.AddVIP("v0", netip.MustParseAddr("203.0.113.10"))) }, false},
+		{"a VIP", func(t *testing.T, h *Handle) { must(t, addVIP(h, "v0", netip.MustParseAddr("203.0.113.10"))) }, false},
 		{"an address that somebody added by hand", func(t *testing.T, _ *Handle) { addAddress(t, "v0", "203.0.113.10/32") }, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -48,12 +49,12 @@ func TestAVIPIsNeverTheOneWhoAsksByARP(t *testing.T) {
 			test.add(t, h)
 			must(t, os.WriteFile("/proc/sys/net/ipv4/conf/all/arp_announce", []byte("2"), 0))
 			for _, name := range []string{"v0", "bare", "peer"} {
-				must(t, h.SetUp(name))
+				must(t, setUp(h, name))
 			}
 			asked := askers(t, "peer")
 			bare, err := netlink.LinkByName("bare")
 			must(t, err)
-			must(t, netlink.RouteAdd(&netlink.Route{LinkIndex: bare.Attrs().Index, Dst: address(netip.MustParsePrefix("192.0.2.5/32")).IPNet}))
+			must(t, netlink.RouteAdd(&netlink.Route{LinkIndex: bare.Attrs().Index, Dst: netlink.NewIPNet(net.IPv4(192, 0, 2, 5))}))
 			send := func() error { // what the kernel cannot send yet, it asks for
 				c, err := net.Dial("udp4", "192.0.2.5:9")
 				if err != nil {
@@ -105,13 +106,13 @@ func TestRemoveAddressRemovesThatOneAndCanBeRepeated(t *testing.T) {
 	}
 	h := openHandle(t)
 	for range 2 {
-		must(t, h.RemoveAddress("v0", netip.MustParsePrefix("203.0.113.10/24")))
+		must(t, removeAddress(h, "v0", netip.MustParsePrefix("203.0.113.10/24")))
 	}
 	want := []string{"203.0.113.10/32", "203.0.113.11/32"}
 	if diff := cmp.Diff(want, addresses(t, h, "v0")); diff != "" {
 		t.Errorf("addresses (-want +got):\n%s", diff)
 	}
-	must(t, h.RemoveAddress("gone", netip.MustParsePrefix("203.0.113.10/32")))
+	must(t, removeAddress(h, "gone", netip.MustParsePrefix("203.0.113.10/32")))
 }
 
 func TestSetUpAndSetDownCanBeRepeated(t *testing.T) {
@@ -119,27 +120,71 @@ func TestSetUpAndSetDownCanBeRepeated(t *testing.T) {
 	addVeth(t, "v0", "v1")
 	h := openHandle(t)
 	for range 2 {
-		must(t, h.SetUp("v0"))
+		must(t, setUp(h, "v0"))
 		if !link(t, h, "v0").Up {
 			t.Error("v0 is not up")
 		}
 	}
 	for range 2 {
-		must(t, h.SetDown("v0"))
+		must(t, setDown(h, "v0"))
 		if link(t, h, "v0").Up {
 			t.Error("v0 is not down")
 		}
 	}
 }
 
-func TestADeviceIsKnownByItsOwnNameOnly(t *testing.T) {
+func TestALocalRouteIsMadeAsTheKernelMakesIt(t *testing.T) {
 	enterNamespace(t)
 	addVeth(t, "v0", "v1")
-	v0, err := netlink.LinkByName("v0")
-	must(t, err)
-	must(t, netlink.LinkAddAltName(v0, "tunl0"))
 	h := openHandle(t)
-	wantError(t, h.SetUp("tunl0"), "cannot set tunl0 up: that is another name of v0")
+	vip := netip.MustParseAddr("203.0.113.10")
+	must(t, addVIP(h, "v0", vip))
+	routes := func() string {
+		list, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: unix.RT_TABLE_LOCAL}, netlink.RT_FILTER_TABLE)
+		must(t, err)
+		return fmt.Sprint(list)
+	}
+	before := routes()
+	local := netlink.Route{Table: unix.RT_TABLE_LOCAL, Dst: netlink.NewIPNet(net.IP(vip.AsSlice())), Type: unix.RTN_LOCAL, Scope: unix.RT_SCOPE_HOST}
+	must(t, netlink.RouteDel(&local))
+	if n, err := h.Observe(); err != nil || n.Local[vip] {
+		t.Fatalf("a route that was deleted is still listed, %v", err)
+	}
+	for range 2 {
+		must(t, h.AddLocalRoute(addressOn(h, "v0", netip.PrefixFrom(vip, 32))[0]))
+	}
+	if diff := cmp.Diff(before, routes()); diff != "" {
+		t.Errorf("table local (-the kernel's own +ours):\n%s", diff)
+	}
+	if n, err := h.Observe(); err != nil || !n.Local[vip] {
+		t.Errorf("the route is not listed: %v", err)
+	}
+}
+
+// One message has room for some; an error among them is told of its own.
+func TestThousandsOfAddressesAreChangedAtOnce(t *testing.T) {
+	enterNamespace(t)
+	addVeth(t, "v0", "v1")
+	h := openHandle(t)
+	const n = 3*changesAtOnce + 7
+	var list []Address
+	for i := range n {
+		list = append(list, addressOn(h, "v0", netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 32))...)
+	}
+	list[200].LinkIndex, list[200].Link = 9999, "gone"
+	for _, err := range slices.Delete(h.AddAddresses(list), 200, 201) {
+		must(t, err)
+	}
+	wantError(t, h.AddAddresses(list)[200], "cannot add 10.0.0.200/32 to gone: no such device")
+	if got := len(addresses(t, h, "v0")); got != n-1 {
+		t.Errorf("%d of %d addresses were added", got, n-1)
+	}
+	for _, err := range h.RemoveAddresses(list) {
+		must(t, err)
+	}
+	if got := addresses(t, h, "v0"); len(got) != 0 {
+		t.Errorf("%d addresses are left", len(got))
+	}
 }
 
 func TestCreateDeviceLeavesADeviceOfAnotherKindAlone(t *testing.T) {
@@ -206,12 +251,12 @@ func TestChangesThatCannotBe(t *testing.T) {
 		err  error
 		want string
 	}{
-		{"a VIP for a device that is not there", h.AddVIP("tunl9", vip), "cannot add 203.0.113.10/32 to tunl9: no such device"},
-		{"an IPv6 VIP", h.AddVIP("v0", netip.MustParseAddr("2001:db8::1")), "cannot add 2001:db8::1 to v0: not an IPv4 address"},
-		{"no VIP at all", h.AddVIP("v0", netip.Addr{}), "cannot add invalid IP to v0: not an IPv4 address"},
-		{"no address to remove", h.RemoveAddress("v0", netip.Prefix{}), "cannot remove invalid Prefix from v0: not an IPv4 address"},
-		{"a device that is not there, up", h.SetUp("tunl9"), "cannot set tunl9 up: no such device"},
-		{"a device that is not there, down", h.SetDown("tunl9"), "cannot set tunl9 down: no such device"},
+		{"a VIP for a device that is not there", addVIP(h, "tunl9", vip), "cannot add 203.0.113.10/32 to tunl9: no such device"},
+		{"an IPv6 VIP", addVIP(h, "v0", netip.MustParseAddr("2001:db8::1")), "cannot add 2001:db8::1/128 to v0: not an IPv4 address"},
+		{"no VIP at all", addVIP(h, "v0", netip.Addr{}), "cannot add invalid Prefix to v0: not an IPv4 address"},
+		{"no address to remove", removeAddress(h, "v0", netip.Prefix{}), "cannot remove invalid Prefix from v0: not an IPv4 address"},
+		{"a device that is not there, up", setUp(h, "tunl9"), "cannot set tunl9 up: no such device"},
+		{"a device that is not there, down", setDown(h, "tunl9"), "cannot set tunl9 down: no such device"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { wantError(t, test.err, test.want) })
@@ -226,20 +271,20 @@ func TestWithoutThePrivilegeChangesFailAndLooksDoNot(t *testing.T) {
 	h := openHandle(t)
 	vip := netip.MustParseAddr("203.0.113.10")
 	const because = ": operation not permitted (rsagent needs CAP_NET_ADMIN)"
-	wantError(t, h.AddVIP("v0", vip), "cannot add 203.0.113.10/32 to v0"+because)
-	wantError(t, h.RemoveAddress("v0", netip.MustParsePrefix("192.0.2.1/24")), "cannot remove 192.0.2.1/24 from v0"+because)
-	wantError(t, h.SetUp("v0"), "cannot set v0 up"+because)
-	wantError(t, h.SetDown("v0"), "cannot set v0 down"+because)
+	wantError(t, addVIP(h, "v0", vip), "cannot add 203.0.113.10/32 to v0"+because)
+	wantError(t, removeAddress(h, "v0", netip.MustParsePrefix("192.0.2.1/24")), "cannot remove 192.0.2.1/24 from v0"+because)
+	wantError(t, setUp(h, "v0"), "cannot set v0 up"+because)
+	wantError(t, setDown(h, "v0"), "cannot set v0 down"+because)
 	if _, err := netlink.LinkByName("tunl0"); err != nil {
 		wantError(t, h.CreateDevice("tunl0"), "cannot create tunl0"+because)
 	}
-	if err := h.AddVIP("v0", vip); !errors.Is(err, os.ErrPermission) {
+	if err := addVIP(h, "v0", vip); !errors.Is(err, os.ErrPermission) {
 		t.Errorf("%v is not os.ErrPermission", err)
 	}
 	if diff := cmp.Diff([]string{"192.0.2.1/24"}, addresses(t, h, "v0")); diff != "" {
 		t.Errorf("addresses (-want +got):\n%s", diff)
 	}
-	if _, err := h.Connections([]netip.AddrPort{netip.AddrPortFrom(vip, 0)}); err != nil {
+	if _, err := h.Census([]netip.AddrPort{netip.AddrPortFrom(vip, 0)}, 0).Count(); err != nil {
 		t.Error(err)
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,9 +21,14 @@ type Connections struct {
 	// is about to be; its request follows at once.
 	SynReceived int
 	// Established: ESTABLISHED. A request may be on its way, waiting to be
-	// accepted, or being answered. A kept-alive connection without a request
-	// looks the same, and its client may send the next one at any moment.
+	// accepted, or being answered.
 	Established int
+	// Idle: ESTABLISHED, and not among those: what the client said last was
+	// answered, all of it arrived, and nothing has moved since for as long as the
+	// Census was told. A kept-alive connection is like this between two requests.
+	// One whose client answers within a tick of the kernel's clock (HZ), as on the
+	// same network, may count as Established all the same.
+	Idle int
 	// CloseWait: CLOSE_WAIT. The client has said all it had to say, and may be
 	// waiting for the answer still.
 	CloseWait int
@@ -33,6 +38,11 @@ type Connections struct {
 	// down or the VIP goes away. One where only the FIN is not acknowledged has
 	// nothing to lose, and does not count.
 	Closing int
+
+	// New is how many connections there are, or were until a moment ago, that the
+	// Census had not seen when it counted last, in whatever state. One that came
+	// and went in between is seen while the server is in TIME_WAIT.
+	New int
 }
 
 // Total is the number of connections to wait for. While it is not 0, a request
@@ -46,47 +56,66 @@ const (
 	tcpEstablished = 1
 	tcpSynRecv     = 3
 	tcpFinWait1    = 4
+	tcpFinWait2    = 5
+	tcpTimeWait    = 6
 	tcpCloseWait   = 8
 	tcpLastAck     = 9
 	tcpClosing     = 11
 )
 
-const countedStates = 1<<tcpEstablished | 1<<tcpSynRecv | 1<<tcpFinWait1 |
-	1<<tcpCloseWait | 1<<tcpLastAck | 1<<tcpClosing
+const seenStates = 1<<tcpEstablished | 1<<tcpSynRecv | 1<<tcpFinWait1 | 1<<tcpFinWait2 |
+	1<<tcpTimeWait | 1<<tcpCloseWait | 1<<tcpLastAck | 1<<tcpClosing
 
-// Connections counts the connections whose local end is one of services, an
+// Census counts the connections of clients to the same services again and
+// again. It is for one goroutine.
+type Census struct {
+	handle *Handle
+	wanted map[netip.AddrPort]bool
+	own    map[netip.Addr]bool
+	idle   time.Duration
+
+	// The cookies (SO_COOKIE in socket(7)) of all that was seen last and is being
+	// seen; nil: nothing was counted yet.
+	seen, seeing map[uint64]bool
+}
+
+// Census returns one for the connections whose local end is one of services, an
 // address and a port; port 0 stands for every port. Those whose other end has
 // one of these addresses too do not count: that is the node asking itself, as a
-// probe does. It sees the sockets of its network namespace, not
-// those of containers that have another.
+// probe does. Idle is how long a connection must be silent to count as idle; 0:
+// none does. It sees the sockets of its network namespace, not those of
+// containers that have another.
+func (h *Handle) Census(services []netip.AddrPort, idle time.Duration) *Census {
+	c := &Census{handle: h, wanted: make(map[netip.AddrPort]bool), own: make(map[netip.Addr]bool), idle: idle, seeing: make(map[uint64]bool)}
+	for _, s := range services {
+		addr := s.Addr().Unmap()
+		c.wanted[netip.AddrPortFrom(addr, s.Port())], c.own[addr] = true, true
+	}
+	return c
+}
+
+// Count counts.
 //
 // An answer of the kernel that is cut short or does not parse is an error,
 // never a smaller count. The kernel's list is no snapshot: connections that
 // open and close while it is taken may be in it or not.
-func (h *Handle) Connections(services []netip.AddrPort) (Connections, error) {
-	wanted := make(map[netip.AddrPort]bool, len(services))
-	own := make(map[netip.Addr]bool, len(services))
-	for _, s := range services {
-		addr := s.Addr().Unmap()
-		wanted[netip.AddrPortFrom(addr, s.Port())], own[addr] = true, true
-	}
+func (c *Census) Count() (Connections, error) {
 	var err error
 	for range looks {
+		var counted Connections
+		clear(c.seeing)
 		// A listener for both families has its IPv4 connections, with mapped
 		// addresses, in the list of IPv6 only.
-		var counted Connections
 		for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-			err = h.diag.dump(family, countedStates, func(s socket) {
-				everyPort := netip.AddrPortFrom(s.local.Addr(), 0)
-				if (wanted[s.local] || wanted[everyPort]) && !own[s.remote] {
-					counted.add(s)
-				}
-			})
-			if err != nil {
+			if err = c.handle.sockets(family, seenStates, func(s socket) { c.take(&counted, s) }); err != nil {
 				break
 			}
 		}
 		if err == nil {
+			if c.seen == nil {
+				counted.New, c.seen = 0, make(map[uint64]bool)
+			}
+			c.seen, c.seeing = c.seeing, c.seen
 			return counted, nil
 		}
 		if !again(err) {
@@ -96,12 +125,29 @@ func (h *Handle) Connections(services []netip.AddrPort) (Connections, error) {
 	return Connections{}, fmt.Errorf("cannot count the connections of clients: %w", err)
 }
 
-func (c *Connections) add(s socket) {
+// take counts one socket.
+func (c *Census) take(counted *Connections, s socket) {
+	everyPort := netip.AddrPortFrom(s.local.Addr(), 0)
+	if !c.wanted[s.local] && !c.wanted[everyPort] || c.own[s.remote] {
+		return
+	}
+	c.seeing[s.cookie] = true
+	if !c.seen[s.cookie] {
+		counted.New++
+	}
+	counted.add(s, c.idle)
+}
+
+func (c *Connections) add(s socket, idle time.Duration) {
 	const fin = 1 // takes up one sequence number
 	switch s.state {
 	case tcpSynRecv:
 		c.SynReceived++
 	case tcpEstablished:
+		if idle > 0 && s.idleFor() >= idle {
+			c.Idle++
+			return
+		}
 		c.Established++
 	case tcpCloseWait:
 		c.CloseWait++
@@ -118,129 +164,57 @@ type socket struct {
 	state          uint8
 	local          netip.AddrPort
 	remote         netip.Addr
+	cookie         uint64
+	unread         uint32 // bytes received and not read
 	unacknowledged uint32 // bytes written and not acknowledged, a FIN is one
+
+	// How long ago data was sent and received last, and an acknowledgement was
+	// received; since the handshake, if none was. Negative: the kernel does not say.
+	sent, received, acknowledged time.Duration
+	silent                       bool // the client has never said anything
 }
 
-// diagSocket asks the kernel about sockets: sock_diag(7).
-type diagSocket struct {
-	fd     int
-	seq    uint32
-	buffer []byte
-}
-
-// A dump comes in messages of at most 32 KiB (netlink_dump,
-// net/netlink/af_netlink.c); one that does not fit is an error.
-const diagBuffer = 64 << 10
-
-func openDiag() (*diagSocket, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
-	if err != nil {
-		return nil, fmt.Errorf("cannot open a netlink socket to count connections: %v", err)
+// idleFor is how long nothing has moved since all that came was answered; 0 if
+// something is yet to be read, answered or acknowledged, or may be. The kernel's
+// times are in ticks of some milliseconds: where the last answer and the last
+// question are of the same tick, the answer was later if the client has
+// acknowledged anything since its question.
+func (s socket) idleFor() time.Duration {
+	if s.unread > 0 || s.unacknowledged > 0 || s.sent < 0 {
+		return 0
 	}
-	timeout := unix.NsecToTimeval(answerTimeout.Nanoseconds())
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
-		unix.Close(fd)
-		return nil, fmt.Errorf("cannot set the timeout of a netlink socket: %v", err)
+	answered := s.sent < s.received || s.sent == s.received && s.acknowledged < s.received
+	if !answered && !s.silent {
+		return 0
 	}
-	return &diagSocket{fd: fd, buffer: make([]byte, diagBuffer)}, nil
+	return min(s.sent, s.received)
 }
 
-func (d *diagSocket) close() {
-	unix.Close(d.fd)
-}
-
-// dump calls visit for each TCP socket of the family in one of the states, a
-// mask.
-func (d *diagSocket) dump(family uint8, states uint32, visit func(socket)) error {
-	d.seq++
-	kernel := &unix.SockaddrNetlink{Family: unix.AF_NETLINK}
-	if err := unix.Sendto(d.fd, diagRequest(family, states, d.seq), 0, kernel); err != nil {
-		return err
-	}
-	err := d.answer(family, visit)
-	if err != nil {
-		d.discard()
+// sockets calls visit for each TCP socket of the family in one of the states, a
+// mask: sock_diag(7).
+func (h *Handle) sockets(family uint8, states uint32, visit func(socket)) error {
+	err := h.diag.dump(unix.SOCK_DIAG_BY_FAMILY, unix.SOCK_DIAG_BY_FAMILY, socketRequest(family, states), visitSockets(family, visit))
+	if errors.Is(err, unix.ENOENT) {
+		return errors.New("the kernel has no tcp_diag (module missing, or may not be loaded)")
 	}
 	return err
 }
 
-// diagRequest is a struct inet_diag_req_v2 behind its netlink header.
-func diagRequest(family uint8, states, seq uint32) []byte {
-	const length = unix.SizeofNlMsghdr + 56
-	b := make([]byte, 0, length)
-	b = binary.NativeEndian.AppendUint32(b, length)
-	b = binary.NativeEndian.AppendUint16(b, unix.SOCK_DIAG_BY_FAMILY)
-	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
-	b = binary.NativeEndian.AppendUint32(b, seq)
-	b = binary.NativeEndian.AppendUint32(b, 0)      // our port: the kernel knows
-	b = append(b, family, unix.IPPROTO_TCP, 0, 0)   // no extensions
+func visitSockets(family uint8, visit func(socket)) func(message) error {
+	return func(m message) error {
+		s, err := parseSocket(family, m.body)
+		if err == nil {
+			visit(s)
+		}
+		return err
+	}
+}
+
+// socketRequest is a struct inet_diag_req_v2, with the extension that says when
+// data moved last.
+func socketRequest(family uint8, states uint32) []byte {
+	const length, info = 56, 1 << (inetDiagInfo - 1)
+	b := append(make([]byte, 0, length), family, unix.IPPROTO_TCP, info, 0)
 	b = binary.NativeEndian.AppendUint32(b, states) // and any ports and addresses
 	return b[:length]
-}
-
-// answer reads the messages of one dump to its end.
-func (d *diagSocket) answer(family uint8, visit func(socket)) error {
-	interrupted := false
-	for {
-		b, err := d.receive()
-		if err != nil {
-			return err
-		}
-		for len(b) > 0 {
-			m, rest, err := nextMessage(b)
-			if err != nil {
-				return err
-			}
-			b = rest
-			if m.seq != d.seq {
-				continue // of a dump that was given up
-			}
-			interrupted = interrupted || m.flags&unix.NLM_F_DUMP_INTR != 0
-			switch m.kind {
-			case unix.NLMSG_DONE:
-				if interrupted {
-					return netlink.ErrDumpInterrupted
-				}
-				return m.errno()
-			case unix.NLMSG_ERROR:
-				return m.refusal()
-			case unix.SOCK_DIAG_BY_FAMILY:
-				s, err := parseSocket(family, m.body)
-				if err != nil {
-					return err
-				}
-				visit(s)
-			}
-		}
-	}
-}
-
-// receive returns the next datagram; it is valid until the next call.
-func (d *diagSocket) receive() ([]byte, error) {
-	for {
-		n, _, flags, _, err := unix.Recvmsg(d.fd, d.buffer, nil, 0)
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err == unix.EAGAIN:
-			return nil, fmt.Errorf("no answer from the kernel within %s", answerTimeout)
-		case err != nil:
-			return nil, err
-		case flags&unix.MSG_TRUNC != 0:
-			return nil, fmt.Errorf("the kernel's answer does not fit into %d bytes", len(d.buffer))
-		case n == 0:
-			return nil, errors.New("the kernel's answer is empty")
-		}
-		return d.buffer[:n], nil
-	}
-}
-
-// discard reads what is left of a dump, for the next one to be accepted.
-func (d *diagSocket) discard() {
-	for {
-		_, _, err := unix.Recvfrom(d.fd, d.buffer, unix.MSG_DONTWAIT)
-		if err != nil && err != unix.EINTR && err != unix.ENOBUFS {
-			return
-		}
-	}
 }

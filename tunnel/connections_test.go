@@ -32,9 +32,9 @@ func newSite(t *testing.T) site {
 	t.Helper()
 	enterNamespace(t)
 	h := openHandle(t)
-	must(t, h.SetUp("lo"))
+	must(t, setUp(h, "lo"))
 	for _, a := range []string{vip1, vip2, rip, client} {
-		must(t, h.AddVIP("lo", netip.MustParseAddr(a)))
+		must(t, addVIP(h, "lo", netip.MustParseAddr(a)))
 	}
 	return site{t, h}
 }
@@ -91,7 +91,7 @@ func (s site) count(services ...string) Connections {
 		}
 		list = append(list, netip.MustParseAddrPort(service))
 	}
-	c, err := s.h.Connections(list)
+	c, err := s.h.Census(list, 0).Count()
 	must(s.t, err)
 	return c
 }
@@ -216,11 +216,123 @@ func TestAClosedConnectionCountsOnlyWhileDataIsUnderWay(t *testing.T) {
 	for _, state := range []uint8{tcpFinWait1, tcpClosing, tcpLastAck} {
 		for unacknowledged, want := range map[uint32]int{0: 0, 1: 0, 2: 1, 1 << 31: 1} {
 			var c Connections
-			c.add(socket{state: state, unacknowledged: unacknowledged})
+			c.add(socket{state: state, unacknowledged: unacknowledged}, 0)
 			if c.Total() != want {
 				t.Errorf("state %d with %d bytes not acknowledged: got %+v, want total %d", state, unacknowledged, c, want)
 			}
 		}
+	}
+}
+
+func TestNewIsWhatWasNotThereBefore(t *testing.T) {
+	s := newSite(t)
+	l := s.listen("tcp", "[::]:0", nil)
+	census := s.h.Census([]netip.AddrPort{netip.MustParseAddrPort(vip1 + ":0")}, 0)
+	wantNew := func(when string, want int) {
+		t.Helper()
+		c, err := census.Count()
+		must(t, err)
+		if c.New != want {
+			t.Errorf("%s: %d are new, want %d", when, c.New, want)
+		}
+	}
+	s.dial(client, vip1, portOf(l))
+	s.accept(l)
+	wantNew("the first count", 0)
+	wantNew("the same again", 0)
+	s.dial(client, vip1, portOf(l))
+	server := s.accept(l)
+	wantNew("one more", 1)
+	must(t, server.Close())
+	wantNew("it is being closed", 0)
+	gone := s.dial(client, vip1, portOf(l))
+	must(t, s.accept(l).Close())
+	must(t, gone.Close())
+	wantNew("one that came and went", 1)
+	s.dial(client, rip, portOf(l))
+	s.dial(vip1, vip1, portOf(l))
+	wantNew("one of another address, and one of the node's own", 0)
+}
+
+func TestIdleIsNotWhatMayBeAQuestion(t *testing.T) {
+	const ms = time.Millisecond
+	for _, test := range []struct {
+		name string
+		s    socket
+		want time.Duration
+	}{
+		{"answered later than asked", socket{sent: 900 * ms, received: 904 * ms, acknowledged: 904 * ms}, 900 * ms},
+		{"asked later than answered", socket{sent: 904 * ms, received: 900 * ms, acknowledged: 900 * ms}, 0},
+		{"in the same tick, and the answer was acknowledged later", socket{sent: 900 * ms, received: 900 * ms, acknowledged: 860 * ms}, 900 * ms},
+		{"in the same tick, and nothing came since", socket{sent: 900 * ms, received: 900 * ms, acknowledged: 900 * ms}, 0},
+		{"not read yet", socket{sent: 900 * ms, received: 904 * ms, unread: 1}, 0},
+		{"not arrived yet", socket{sent: 900 * ms, received: 904 * ms, unacknowledged: 1}, 0},
+		{"never anything said", socket{sent: 900 * ms, received: 900 * ms, acknowledged: 900 * ms, silent: true}, 900 * ms},
+		{"a kernel that says nothing", socket{sent: -1, received: -1}, 0},
+	} {
+		if got := test.s.idleFor(); got != test.want {
+			t.Errorf("%s: idle for %v, want %v", test.name, got, test.want)
+		}
+	}
+}
+
+func TestIdleIsWhatWasAnsweredAndIsSilent(t *testing.T) {
+	const idle = 150 * time.Millisecond
+	ask := func(s site, l net.Listener) (c, server *net.TCPConn) {
+		c = s.dial(client, vip1, portOf(l))
+		server = s.accept(l)
+		_, err := c.Write([]byte("GET / HTTP/1.1\r\n\r\n"))
+		must(s.t, err)
+		_, err = server.Read(make([]byte, 100))
+		must(s.t, err)
+		return c, server
+	}
+	for _, test := range []struct {
+		name string
+		do   func(s site, l net.Listener)
+		want Connections
+	}{
+		{"answered, and silent since", func(s site, l net.Listener) {
+			_, server := ask(s, l)
+			time.Sleep(idle / 10) // more than a tick
+			server.Write([]byte("answer"))
+			time.Sleep(2 * idle)
+		}, Connections{Idle: 1}},
+		{"nothing was ever said", func(s site, l net.Listener) {
+			s.dial(client, vip1, portOf(l))
+			time.Sleep(2 * idle)
+		}, Connections{Idle: 1}},
+		{"answered just now", func(s site, l net.Listener) {
+			_, server := ask(s, l)
+			server.Write([]byte("answer"))
+		}, Connections{Established: 1}},
+		{"asked, and not answered yet", func(s site, l net.Listener) {
+			ask(s, l)
+			time.Sleep(2 * idle)
+		}, Connections{Established: 1}},
+		{"answered, and asked again", func(s site, l net.Listener) {
+			c, server := ask(s, l)
+			server.Write([]byte("answer"))
+			time.Sleep(2 * idle)
+			c.Write([]byte("again"))
+			time.Sleep(2 * idle)
+		}, Connections{Established: 1}},
+		{"an answer that the client does not read", func(s site, l net.Listener) {
+			_, server := ask(s, l)
+			server.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+			server.Write(make([]byte, 8<<20))
+			time.Sleep(2 * idle)
+		}, Connections{Established: 1}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newSite(t)
+			l := s.listen("tcp", "[::]:0", nil)
+			census := s.h.Census([]netip.AddrPort{netip.MustParseAddrPort(vip1 + ":0")}, idle)
+			test.do(s, l)
+			if got, err := census.Count(); err != nil || got != test.want {
+				t.Errorf("got %+v, %v, want %+v", got, err, test.want)
+			}
+		})
 	}
 }
 
@@ -245,13 +357,18 @@ func TestConnectionsCountsThousands(t *testing.T) {
 	s.wantCount(Connections{Established: n * 3 / 4}, vip1, vip2)
 	s.wantCount(Connections{Established: n / 4}, vip2)
 
-	vips := []netip.AddrPort{netip.MustParseAddrPort(vip1 + ":0")}
+	census := s.h.Census([]netip.AddrPort{netip.MustParseAddrPort(vip1 + ":0")}, 0)
+	for range 2 { // its memory grows at first
+		if _, err := census.Count(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	perRun := testing.AllocsPerRun(5, func() {
-		if _, err := s.h.Connections(vips); err != nil {
+		if _, err := census.Count(); err != nil {
 			t.Error(err)
 		}
 	})
-	if perRun > n/20 { // some for each message, none for each socket
+	if perRun > n/10 { // some for each message, none for each socket
 		t.Errorf("%v allocations for %d connections", perRun, n)
 	}
 }

@@ -94,9 +94,15 @@ func (f Firewall) State() (FirewallState, error) {
 // is different.
 func (s FirewallState) Holds(want Firewall) (bool, string) {
 	wanted, err := want.State()
-	switch {
-	case err != nil:
+	if err != nil {
 		return false, err.Error()
+	}
+	return s.Is(wanted)
+}
+
+// Is is Holds for what is the State of a Firewall, which takes long to make.
+func (s FirewallState) Is(wanted FirewallState) (bool, string) {
+	switch {
 	case !wanted.there && !s.there:
 		return true, ""
 	case !wanted.there:

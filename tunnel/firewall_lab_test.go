@@ -21,7 +21,7 @@ func TestFirewallStopsAnAttackThroughTheTunnel(t *testing.T) {
 	atPeer := joined(t)
 	h := openHandle(t)
 	must(t, h.CreateDevice("tunl0"))
-	must(t, h.SetUp("tunl0"))
+	must(t, setUp(h, "tunl0"))
 	for _, device := range []string{"all", "tunl0"} {
 		must(t, os.WriteFile("/proc/sys/net/ipv4/conf/"+device+"/rp_filter", []byte("0"), 0))
 	}
@@ -49,9 +49,10 @@ func TestFirewallStopsAnAttackThroughTheTunnel(t *testing.T) {
 		must(t, h.ApplyFirewall(test.firewall))
 		inner := ipv4(unix.IPPROTO_UDP, "198.51.100.1", test.to, udp("hello"))
 		<-atPeer(func() { must(t, send(ipv4(unix.IPPROTO_IPIP, test.from, nodeAddress, inner))) })
+		through := arrived(t, socket, test.gets)
 		state := wantHeld(t, h, test.firewall)
-		if got := received(t, socket); got != test.gets {
-			t.Errorf("%s: %d packets got through, not %d", test.name, got, test.gets)
+		if through != test.gets {
+			t.Errorf("%s: %d packets got through, not %d", test.name, through, test.gets)
 		}
 		outerLength, innerLength := uint64(20+len(inner)), uint64(len(inner))
 		want := FirewallState{
@@ -124,7 +125,7 @@ func TestFirewallWithoutNFTablesSaysSo(t *testing.T) {
 	wantError(t, h.ApplyFirewall(wholeFirewall()),
 		"cannot set the packet filter: the kernel has no nf_tables, or lacks a part of it (module missing, or may not be loaded)")
 	must(t, h.RemoveFirewall())
-	calls := watchingWith(t, WatchFirewall)
+	_, calls := followingFirewall(t)
 
 	// It comes, and what was opened before goes on.
 	mayLoad()

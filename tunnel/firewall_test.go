@@ -115,7 +115,7 @@ func TestFirewallThatCouldNotBeReachedAtFirstIsReachedLater(t *testing.T) {
 	enterNamespace(t)
 	before := openHandle(t)
 	reopened := func() *Handle {
-		h := openWithFiles(t, 2) // the packet filter's is the third
+		h := openWithFiles(t, 3) // the packet filter's is the fourth
 		t.Cleanup(h.Close)
 		if h.firewallErr == nil {
 			t.Fatal("the packet filter was reached")
@@ -504,13 +504,14 @@ func TestFirewallNeedsCapNetAdmin(t *testing.T) {
 	wantError(t, err, "cannot look at the packet filter: operation not permitted (rsagent needs CAP_NET_ADMIN)")
 	wantError(t, h.ApplyFirewall(wholeFirewall()), "cannot set the packet filter: operation not permitted (rsagent needs CAP_NET_ADMIN)")
 	wantError(t, h.RemoveFirewall(), "cannot remove the table from the packet filter: operation not permitted (rsagent needs CAP_NET_ADMIN)")
-	wantError(t, WatchFirewall(t.Context(), func() {}), "cannot subscribe to what happens to the packet filter: operation not permitted (rsagent needs CAP_NET_ADMIN)")
+	_, err = FollowFirewall(func(Change) {})
+	wantError(t, err, "cannot subscribe to what happens to the packet filter: operation not permitted (rsagent needs CAP_NET_ADMIN)")
 }
 
-func TestWatchFirewallTellsOfEachChange(t *testing.T) {
+func TestWordComesOfEachChangeToTheTableAndOfNoOther(t *testing.T) {
 	enterNamespace(t)
 	h := openHandle(t)
-	calls := watchingWith(t, WatchFirewall)
+	w, calls := followingFirewall(t)
 	meddle := func(f func(t *testing.T, o ours)) func(*testing.T) {
 		return func(t *testing.T) {
 			o := inside(t)
@@ -535,11 +536,21 @@ func TestWatchFirewallTellsOfEachChange(t *testing.T) {
 		wantQuiet(t, calls)
 		change.do(t)
 		wantCall(t, calls, "when "+change.name)
+		if !w.Changed() || w.Changed() {
+			t.Errorf("%s: not noted, or noted for ever", change.name)
+		}
 	}
 	wantQuiet(t, calls)
 	wantHeld(t, h, Firewall{})
 	must(t, h.RemoveFirewall())
-	addVeth(t, "v0", "v1")
+	c := &nftables.Conn{}
+	other := c.AddTable(&nftables.Table{Name: "docker", Family: nftables.TableFamilyIPv4})
+	c.AddChain(&nftables.Chain{Table: other, Name: "rsagent"})
+	c.AddTable(&nftables.Table{Name: tableName, Family: nftables.TableFamilyINet})
+	must(t, c.Flush())
+	if w.Changed() {
+		t.Error("somebody else's table is taken for ours")
+	}
 	select {
 	case <-calls:
 		t.Error("changed was called for nothing")

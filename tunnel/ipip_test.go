@@ -79,8 +79,8 @@ func TestCreateDeviceLoadsTheModuleAndCanBeRepeated(t *testing.T) {
 	must(t, h.CreateDevice("tunl0"))
 	wantFallback(t, h, "tunl0")
 	must(t, h.CreateDevice("tunl0"))
-	must(t, h.SetUp("tunl0"))
-	must(t, h.AddVIP("tunl0", netip.MustParseAddr("203.0.113.10")))
+	must(t, setUp(h, "tunl0"))
+	must(t, addVIP(h, "tunl0", netip.MustParseAddr("203.0.113.10")))
 	must(t, h.CreateDevice("tunl0")) // changes nothing
 	if l := link(t, h, "tunl0"); !l.Up || !l.Fallback {
 		t.Errorf("got %+v, want it up still", l)
@@ -204,9 +204,9 @@ func TestCreateDeviceNamesTheLineThatForbidsTheModule(t *testing.T) {
 		t.Fatalf("the lab cannot load ipip: %+v", o)
 	}
 	lines := []struct{ line, want string }{
-		{"install ipip /bin/false", "modprobe runs a command instead of loading it: install ipip /bin/false in /run/modprobe.d/test.conf (remove the line)"},
-		{"install tunnel4 /bin/true", "modprobe runs a command instead of loading it: install tunnel4 /bin/true in /run/modprobe.d/test.conf (remove the line)"},
-		{"blacklist ipip", "the kernel may not load it by itself: blacklist ipip in /run/modprobe.d/test.conf (run modprobe ipip, and put ipip into /etc/modules-load.d/ipip.conf; or remove the line)"},
+		{"install ipip /bin/false", "modprobe runs a command instead of loading it: install ipip /bin/false in /run/modprobe.d/test.conf (sed -i -E 's/^ *(install|blacklist) +ipip/# &/' /run/modprobe.d/test.conf)"},
+		{"install tunnel4 /bin/true", "modprobe runs a command instead of loading it: install tunnel4 /bin/true in /run/modprobe.d/test.conf (sed -i -E 's/^ *(install|blacklist) +tunnel4/# &/' /run/modprobe.d/test.conf)"},
+		{"blacklist ipip", "the kernel may not load it by itself: blacklist ipip in /run/modprobe.d/test.conf (modprobe ipip && echo ipip > /etc/modules-load.d/ipip.conf)"},
 	}
 	for _, test := range lines {
 		t.Run(test.line, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,6 +14,7 @@ import (
 type message struct {
 	kind, flags uint16
 	seq         uint32
+	port        uint32 // of who caused it, 0 for the kernel
 	body        []byte
 }
 
@@ -29,6 +31,7 @@ func nextMessage(b []byte) (m message, rest []byte, err error) {
 		kind:  binary.NativeEndian.Uint16(b[4:]),
 		flags: binary.NativeEndian.Uint16(b[6:]),
 		seq:   binary.NativeEndian.Uint32(b[8:]),
+		port:  binary.NativeEndian.Uint32(b[12:]),
 		body:  b[unix.SizeofNlMsghdr:length],
 	}
 	aligned := (int(length) + unix.NLMSG_ALIGNTO - 1) &^ (unix.NLMSG_ALIGNTO - 1)
@@ -49,21 +52,18 @@ func (m message) errno() error {
 
 // refusal is the error that stands in place of a list.
 func (m message) refusal() error {
-	err := m.errno()
-	switch {
-	case err == nil:
-		return errors.New("the kernel gives no list of sockets")
-	case errors.Is(err, unix.ENOENT):
-		return errors.New("the kernel has no tcp_diag (module missing, or may not be loaded)")
+	if err := m.errno(); err != nil {
+		return err
 	}
-	return err
+	return errors.New("the kernel gives no list")
 }
 
 // parseSocket reads a struct inet_diag_msg (include/uapi/linux/inet_diag.h).
 func parseSocket(family uint8, b []byte) (socket, error) {
 	const (
-		length                                    = 72
-		stateAt, portAt, localAt, remoteAt, queue = 1, 4, 8, 24, 60
+		length                                = 72
+		stateAt, portAt, localAt, remoteAt    = 1, 4, 8, 24
+		cookieAt, receiveQueueAt, sendQueueAt = 44, 56, 60
 	)
 	if len(b) < length {
 		return socket{}, fmt.Errorf("the kernel describes a socket in %d bytes, not %d", len(b), length)
@@ -71,7 +71,16 @@ func parseSocket(family uint8, b []byte) (socket, error) {
 	if b[0] != family {
 		return socket{}, fmt.Errorf("the kernel lists a socket of family %d among those of %d", b[0], family)
 	}
-	s := socket{state: b[stateAt], unacknowledged: binary.NativeEndian.Uint32(b[queue:])}
+	s := socket{
+		state:          b[stateAt],
+		cookie:         uint64(binary.NativeEndian.Uint32(b[cookieAt:])) | uint64(binary.NativeEndian.Uint32(b[cookieAt+4:]))<<32,
+		unread:         binary.NativeEndian.Uint32(b[receiveQueueAt:]),
+		unacknowledged: binary.NativeEndian.Uint32(b[sendQueueAt:]),
+		sent:           -1, received: -1,
+	}
+	if err := s.parseInfo(b[length:]); err != nil {
+		return socket{}, err
+	}
 	port := binary.BigEndian.Uint16(b[portAt:])
 	if family == unix.AF_INET {
 		s.local = netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[localAt:])), port)
@@ -81,4 +90,32 @@ func parseSocket(family uint8, b []byte) (socket, error) {
 	s.local = netip.AddrPortFrom(netip.AddrFrom16([16]byte(b[localAt:])).Unmap(), port)
 	s.remote = netip.AddrFrom16([16]byte(b[remoteAt:])).Unmap()
 	return s, nil
+}
+
+// inetDiagInfo is INET_DIAG_INFO, the attribute that holds a struct tcp_info
+// (include/uapi/linux/tcp.h).
+const inetDiagInfo = 2
+
+// parseInfo reads when data moved last from the attributes behind a socket, if it
+// is there.
+func (s *socket) parseInfo(b []byte) error {
+	const sentAt, receivedAt, acknowledgedAt, length = 44, 52, 56, 60
+	const bytesReceivedAt, longer = 128, 136 // since Linux 4.1
+	for len(b) > 0 {
+		if len(b) < unix.SizeofNlAttr {
+			return fmt.Errorf("the kernel describes a socket with %d bytes too many", len(b))
+		}
+		size, kind := int(binary.NativeEndian.Uint16(b)), binary.NativeEndian.Uint16(b[2:])
+		if size < unix.SizeofNlAttr || size > len(b) {
+			return fmt.Errorf("the kernel describes a socket by an attribute of %d bytes, and there are %d", size, len(b))
+		}
+		if info := b[unix.SizeofNlAttr:size]; kind == inetDiagInfo && len(info) >= length {
+			s.sent = time.Duration(binary.NativeEndian.Uint32(info[sentAt:])) * time.Millisecond
+			s.received = time.Duration(binary.NativeEndian.Uint32(info[receivedAt:])) * time.Millisecond
+			s.acknowledged = time.Duration(binary.NativeEndian.Uint32(info[acknowledgedAt:])) * time.Millisecond
+			s.silent = len(info) >= longer && binary.NativeEndian.Uint64(info[bytesReceivedAt:]) == 0
+		}
+		b = b[min(len(b), (size+unix.NLA_ALIGNTO-1)&^(unix.NLA_ALIGNTO-1)):]
+	}
+	return nil
 }

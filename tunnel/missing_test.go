@@ -112,18 +112,18 @@ func TestMissingIPIPNamesTheCause(t *testing.T) {
 		}},
 		{"hardening forbids it", map[string]string{"etc/modprobe.d/cis.conf": "install ipip /bin/false\n"}, Obstacle{
 			Cause:   "modprobe runs a command instead of loading it: install ipip /bin/false in /etc/modprobe.d/cis.conf",
-			Remedy:  "remove the line",
+			Remedy:  "sed -i -E 's/^ *(install|blacklist) +ipip/# &/' /etc/modprobe.d/cis.conf",
 			Certain: true,
 		}},
 		{"hardening forbids what it needs, over two lines", map[string]string{"usr/lib/modprobe.d/cis.conf": "install tunnel4 \\\n  /usr/bin/true\n"}, Obstacle{
 			Cause:   "modprobe runs a command instead of loading it: install tunnel4 /usr/bin/true in /usr/lib/modprobe.d/cis.conf",
-			Remedy:  "remove the line",
+			Remedy:  "sed -i -E 's/^ *(install|blacklist) +tunnel4/# &/' /usr/lib/modprobe.d/cis.conf",
 			Certain: true,
 		}},
 		{"hardening forbids what it needs and has already", map[string]string{"etc/modprobe.d/cis.conf": "install ip-tunnel /bin/false\n"}, Obstacle{}},
 		{"some command is run for it", map[string]string{"run/modprobe.d/x.conf": "install ipip /usr/local/bin/ask\n"}, Obstacle{
 			Cause:  "modprobe runs a command instead of loading it: install ipip /usr/local/bin/ask in /run/modprobe.d/x.conf",
-			Remedy: "remove the line",
+			Remedy: "sed -i -E 's/^ *(install|blacklist) +ipip/# &/' /run/modprobe.d/x.conf",
 		}},
 		{"a command that loads it too", map[string]string{
 			"etc/modprobe.d/x.conf": "install ipip logger ipip; modprobe --ignore-install ipip\n",
@@ -135,13 +135,13 @@ func TestMissingIPIPNamesTheCause(t *testing.T) {
 		{"a file that modprobe does not read", map[string]string{"etc/modprobe.d/cis.conf.bak": "install ipip /bin/false\n"}, Obstacle{}},
 		{"it is blacklisted", map[string]string{"etc/modprobe.d/x.conf": "blacklist ipip\n"}, Obstacle{
 			Cause:   "the kernel may not load it by itself: blacklist ipip in /etc/modprobe.d/x.conf",
-			Remedy:  "run modprobe ipip, and put ipip into /etc/modules-load.d/ipip.conf; or remove the line",
+			Remedy:  "modprobe ipip && echo ipip > /etc/modules-load.d/ipip.conf",
 			Certain: true,
 		}},
 		{"what it needs is blacklisted, which does not count", map[string]string{"etc/modprobe.d/x.conf": "blacklist ip_tunnel\n"}, Obstacle{}},
 		{"no program to load modules is set", map[string]string{"proc/sys/kernel/modprobe": "\n"}, Obstacle{
 			Cause:  "the kernel has no program to load modules with (kernel.modprobe is empty)",
-			Remedy: "run modprobe ipip, and put ipip into /etc/modules-load.d/ipip.conf",
+			Remedy: "modprobe ipip && echo ipip > /etc/modules-load.d/ipip.conf",
 		}},
 		{"the program to load modules is not installed", map[string]string{"sbin/modprobe": removed}, Obstacle{
 			Cause:  "the program that the kernel loads modules with, /sbin/modprobe, is not there",

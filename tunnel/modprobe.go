@@ -25,6 +25,7 @@ func (s system) modprobeConfig() Obstacle {
 		for line := range strings.Lines(text) {
 			if o := modprobeLine(line, names); o.Cause != "" {
 				o.Cause += " in /" + files[base]
+				o.Remedy = strings.ReplaceAll(o.Remedy, "FILE", "/"+files[base])
 				return o
 			}
 		}
@@ -57,8 +58,11 @@ func (s system) modprobeFiles() map[string]string {
 	return files
 }
 
+// loadByName is what helps where the kernel does not load ipip by itself.
+const loadByName = "modprobe ipip && echo ipip > /etc/modules-load.d/ipip.conf"
+
 // modprobeLine judges one line of modprobe.d. names is ipip and what modprobe
-// would load for it.
+// would load for it. FILE in the remedy stands for the file.
 func modprobeLine(line string, names []string) Obstacle {
 	words := strings.Fields(line)
 	if len(words) < 2 {
@@ -74,7 +78,7 @@ func modprobeLine(line string, names []string) Obstacle {
 		}
 		return Obstacle{
 			Cause:   "the kernel may not load it by itself: blacklist ipip",
-			Remedy:  "run modprobe ipip, and put ipip into /etc/modules-load.d/ipip.conf; or remove the line",
+			Remedy:  loadByName,
 			Certain: true,
 		}
 	case "install":
@@ -94,7 +98,7 @@ func installLine(words []string) Obstacle {
 	nothing := []string{"true", "false", ":", "exit"}
 	return Obstacle{
 		Cause:   fmt.Sprintf("modprobe runs a command instead of loading it: install %s %s", words[1], command),
-		Remedy:  "remove the line",
+		Remedy:  fmt.Sprintf("sed -i -E 's/^ *(install|blacklist) +%s/# &/' FILE", words[1]),
 		Certain: slices.Contains(nothing, path.Base(words[2])),
 	}
 }
@@ -109,7 +113,7 @@ func (s system) modprobeProgram() Obstacle {
 	if program == "" {
 		return Obstacle{
 			Cause:  "the kernel has no program to load modules with (kernel.modprobe is empty)",
-			Remedy: "run modprobe ipip, and put ipip into /etc/modules-load.d/ipip.conf",
+			Remedy: loadByName,
 		}
 	}
 	if s.missing(program) {

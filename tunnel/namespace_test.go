@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -88,13 +89,42 @@ func addresses(t *testing.T, h *Handle, device string) []string {
 	node, err := h.Observe()
 	must(t, err)
 	var list []string
-	for _, a := range node.Addresses {
-		if a.Link == device {
-			list = append(list, a.Prefix.String())
+	for _, at := range node.Addresses {
+		for _, a := range at {
+			if a.Link == device {
+				list = append(list, a.Prefix.String())
+			}
 		}
 	}
+	slices.Sort(list)
 	return list
 }
+
+// named is the link called name; one that is not there has the index 0.
+func named(h *Handle, name string) Link {
+	l, err := h.find(name)
+	if err != nil {
+		return Link{Name: name}
+	}
+	return linkOf(l)
+}
+
+func addressOn(h *Handle, device string, p netip.Prefix) []Address {
+	return []Address{{LinkIndex: named(h, device).Index, Link: device, Prefix: p, HostScope: true}}
+}
+
+// addVIP adds a VIP as rsagent does.
+func addVIP(h *Handle, device string, vip netip.Addr) error {
+	return h.AddAddresses(addressOn(h, device, netip.PrefixFrom(vip, vip.BitLen())))[0]
+}
+
+func removeAddress(h *Handle, device string, p netip.Prefix) error {
+	return h.RemoveAddresses(addressOn(h, device, p))[0]
+}
+
+func setUp(h *Handle, device string) error { return h.SetUp(named(h, device)) }
+
+func setDown(h *Handle, device string) error { return h.SetDown(named(h, device)) }
 
 // link is the link called name as Observe lists it.
 func link(t *testing.T, h *Handle, name string) Link {

@@ -107,7 +107,11 @@ func (s *nftSocket) fill(want Firewall, counters map[string]Counter) error {
 
 // flowtables is the names of the table's flowtables, which rsagent has none of.
 func (s *nftSocket) flowtables() (names []string, err error) {
-	err = s.each(unix.NFT_MSG_GETFLOWTABLE, nftables.NFTA_FLOWTABLE_TABLE, func(attrs map[uint16][]byte) error {
+	answers, err := s.all(unix.NFT_MSG_GETFLOWTABLE, nftables.NFTA_FLOWTABLE_TABLE)
+	if err != nil {
+		return nil, err
+	}
+	err = each(answers, nftables.NFTA_FLOWTABLE_TABLE, func(attrs map[uint16][]byte) error {
 		names = append(names, name(attrs[nftables.NFTA_FLOWTABLE_NAME]))
 		return nil
 	})

@@ -57,6 +57,10 @@ func (s *nftSocket) tableFlags() (flags uint32, err error) {
 	if err != nil {
 		return 0, err
 	}
+	return parseTableFlags(answers)
+}
+
+func parseTableFlags(answers []netlink.Message) (flags uint32, err error) {
 	for _, m := range answers {
 		err = attributes(m.Data, func(kind uint16, value []byte) error {
 			if kind == unix.NFTA_TABLE_FLAGS {
@@ -64,17 +68,21 @@ func (s *nftSocket) tableFlags() (flags uint32, err error) {
 			}
 			return err
 		})
+		if err != nil {
+			return 0, err
+		}
 	}
-	return flags, err
+	return flags, nil
 }
 
-// each asks for all of one kind of thing, and calls add with the attributes of
-// each that is in the table; the kernel may list others too.
-func (s *nftSocket) each(request, tableAttribute uint16, add func(attrs map[uint16][]byte) error) error {
-	answers, err := s.ask(request, netlink.Dump, nameAttribute(tableAttribute, tableName))
-	if err != nil {
-		return err
-	}
+// all asks for all of one kind of thing; the kernel may list those of other
+// tables too.
+func (s *nftSocket) all(request, tableAttribute uint16) ([]netlink.Message, error) {
+	return s.ask(request, netlink.Dump, nameAttribute(tableAttribute, tableName))
+}
+
+// each calls add with the attributes of each thing that is in the table.
+func each(answers []netlink.Message, tableAttribute uint16, add func(attrs map[uint16][]byte) error) error {
 	for _, m := range answers {
 		attrs := map[uint16][]byte{}
 		err := attributes(m.Data, func(kind uint16, value []byte) error {
@@ -92,8 +100,16 @@ func (s *nftSocket) each(request, tableAttribute uint16, add func(attrs map[uint
 }
 
 func (s *nftSocket) chains() (map[string]chain, error) {
+	answers, err := s.all(unix.NFT_MSG_GETCHAIN, unix.NFTA_CHAIN_TABLE)
+	if err != nil {
+		return nil, err
+	}
+	return parseChains(answers)
+}
+
+func parseChains(answers []netlink.Message) (map[string]chain, error) {
 	chains := map[string]chain{}
-	err := s.each(unix.NFT_MSG_GETCHAIN, unix.NFTA_CHAIN_TABLE, func(attrs map[uint16][]byte) error {
+	err := each(answers, unix.NFTA_CHAIN_TABLE, func(attrs map[uint16][]byte) error {
 		c := chain{kind: name(attrs[unix.NFTA_CHAIN_TYPE])}
 		var err error
 		if policy, ok := attrs[unix.NFTA_CHAIN_POLICY]; ok {
@@ -121,7 +137,15 @@ func (s *nftSocket) chains() (map[string]chain, error) {
 
 // rules puts the rules into the chains, in their order.
 func (s *nftSocket) rules(chains map[string]chain) error {
-	return s.each(unix.NFT_MSG_GETRULE, unix.NFTA_RULE_TABLE, func(attrs map[uint16][]byte) error {
+	answers, err := s.all(unix.NFT_MSG_GETRULE, unix.NFTA_RULE_TABLE)
+	if err != nil {
+		return err
+	}
+	return parseRules(answers, chains)
+}
+
+func parseRules(answers []netlink.Message, chains map[string]chain) error {
+	return each(answers, unix.NFTA_RULE_TABLE, func(attrs map[uint16][]byte) error {
 		var text string
 		err := attributes(attrs[unix.NFTA_RULE_EXPRESSIONS], func(_ uint16, value []byte) error {
 			t, err := expressionText(value)
@@ -180,19 +204,11 @@ func expressionText(b []byte) (string, error) {
 }
 
 func (s *nftSocket) sets() (map[string]set, error) {
-	sets := map[string]set{}
-	err := s.each(unix.NFT_MSG_GETSET, unix.NFTA_SET_TABLE, func(attrs map[uint16][]byte) error {
-		var found set
-		var err error
-		if flags, ok := attrs[unix.NFTA_SET_FLAGS]; ok { // left out if 0
-			if found.flags, err = number32(flags); err != nil {
-				return err
-			}
-		}
-		found.keyLength, err = number32(attrs[unix.NFTA_SET_KEY_LEN])
-		sets[name(attrs[unix.NFTA_SET_NAME])] = found
-		return err
-	})
+	answers, err := s.all(unix.NFT_MSG_GETSET, unix.NFTA_SET_TABLE)
+	if err != nil {
+		return nil, err
+	}
+	sets, err := parseSets(answers)
 	if err != nil {
 		return nil, err
 	}
@@ -205,6 +221,23 @@ func (s *nftSocket) sets() (map[string]set, error) {
 	return sets, nil
 }
 
+func parseSets(answers []netlink.Message) (map[string]set, error) {
+	sets := map[string]set{}
+	err := each(answers, unix.NFTA_SET_TABLE, func(attrs map[uint16][]byte) error {
+		var found set
+		var err error
+		if flags, ok := attrs[unix.NFTA_SET_FLAGS]; ok { // left out if 0
+			if found.flags, err = number32(flags); err != nil {
+				return err
+			}
+		}
+		found.keyLength, err = number32(attrs[unix.NFTA_SET_KEY_LEN])
+		sets[name(attrs[unix.NFTA_SET_NAME])] = found
+		return err
+	})
+	return sets, err
+}
+
 // elements is the sorted elements of a set.
 func (s *nftSocket) elements(of string) ([]element, error) {
 	answers, err := s.ask(unix.NFT_MSG_GETSETELEM, netlink.Dump,
@@ -212,6 +245,10 @@ func (s *nftSocket) elements(of string) ([]element, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseElements(answers)
+}
+
+func parseElements(answers []netlink.Message) ([]element, error) {
 	list := []element{}
 	for _, m := range answers {
 		err := attributes(m.Data, func(kind uint16, value []byte) error {
@@ -254,8 +291,16 @@ func parseElement(b []byte) (e element, err error) {
 // counters is the counters of the table by name. Any other object is listed
 // under a name that no counter has.
 func (s *nftSocket) counters() (map[string]Counter, error) {
+	answers, err := s.all(unix.NFT_MSG_GETOBJ, unix.NFTA_OBJ_TABLE)
+	if err != nil {
+		return nil, err
+	}
+	return parseCounters(answers)
+}
+
+func parseCounters(answers []netlink.Message) (map[string]Counter, error) {
 	counters := map[string]Counter{}
-	err := s.each(unix.NFT_MSG_GETOBJ, unix.NFTA_OBJ_TABLE, func(attrs map[uint16][]byte) error {
+	err := each(answers, unix.NFTA_OBJ_TABLE, func(attrs map[uint16][]byte) error {
 		kind, err := number32(attrs[unix.NFTA_OBJ_TYPE])
 		if err != nil {
 			return err

@@ -7,22 +7,26 @@
 package tunnel
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// Node is one complete look at the links and addresses of a network
-// namespace, never a part of one.
+// Node is one complete look at the links, addresses and local routes of a
+// network namespace, never a part of one.
 type Node struct {
-	Links     []Link    // by index
-	Addresses []Address // by link index, and for one link in the kernel's order
+	// The serials are of a Mirror: another number after each change, of anything
+	// that is in the node, of the links, of settings of which netlink tells, and of
+	// the node's routes and rules, which are not in here.
+	Serial, LinkSerial, SettingSerial, RouteSerial uint64
+
+	Links     []Link                   // by index
+	Addresses map[netip.Addr][]Address // IPv4; those of one address by link
+	Local     map[netip.Addr]bool      // what a route of table local delivers to this node
 }
 
 // Link is a network interface.
@@ -58,13 +62,17 @@ type Address struct {
 	// Prefix is the local address with its length; an address that has a peer
 	// counts as a /32.
 	Prefix netip.Prefix
+	// HostScope tells that the kernel never names the address to others by
+	// itself (RT_SCOPE_HOST), see AddVIPs.
+	HostScope bool
 }
 
 // Handle holds the netlink sockets to the network namespace in which it was
 // opened, wherever it is used later. One goroutine at a time may use it.
 type Handle struct {
 	route *netlink.Handle
-	diag  *diagSocket
+	ask   *requests
+	diag  *requests
 
 	firewall    *nftSocket
 	firewallErr error // why there is no socket to the packet filter
@@ -86,12 +94,16 @@ func Open() (*Handle, error) {
 		route.Close()
 		return nil, fmt.Errorf("cannot set the timeout of a netlink socket: %v", err)
 	}
-	diag, err := openDiag()
-	if err != nil {
+	h := &Handle{route: route}
+	if h.ask, err = openRequests(unix.NETLINK_ROUTE); err != nil {
 		route.Close()
-		return nil, err
+		return nil, fmt.Errorf("cannot open a netlink socket: %v", err)
 	}
-	h := &Handle{route: route, diag: diag}
+	if h.diag, err = openRequests(unix.NETLINK_SOCK_DIAG); err != nil {
+		route.Close()
+		h.ask.close()
+		return nil, fmt.Errorf("cannot open a netlink socket to count connections: %v", err)
+	}
 	h.firewall, h.firewallErr = openNFTables()
 	return h, nil
 }
@@ -99,38 +111,25 @@ func Open() (*Handle, error) {
 // Close frees the sockets. The Handle is of no use afterwards.
 func (h *Handle) Close() {
 	h.route.Close()
+	h.ask.close()
 	h.diag.close()
 	if h.firewall != nil {
 		h.firewall.close()
 	}
 }
 
-// looks is how often Observe looks again when the node changes under its
-// eyes. The waits between add up to about half a second.
-const looks = 10
-
 // errMoving tells that two lists taken one after the other do not fit.
 var errMoving = errors.New("links come and go too fast for a complete list")
 
-// Observe lists the links and the IPv4 addresses. A list that the kernel
-// marks as interrupted by a change, or that it could not deliver in full, is
-// taken again a few times; then Observe fails. It never returns a part.
+// Observe lists the links, the IPv4 addresses and the local routes. A list that
+// the kernel marks as interrupted by a change, or that it could not deliver in
+// full, is taken again a few times; then Observe fails. It never returns a part.
 func (h *Handle) Observe() (Node, error) {
-	var node Node
-	var err error
-	for look := range looks {
-		if look > 0 {
-			time.Sleep(time.Duration(look*look) * 2 * time.Millisecond)
-		}
-		node, err = h.look()
-		if err == nil {
-			return node, nil
-		}
-		if !again(err) {
-			break
-		}
+	s, err := listWhole(h.ask, looks)
+	if err != nil {
+		return Node{}, fmt.Errorf("cannot list links and addresses: %w", err)
 	}
-	return Node{}, fmt.Errorf("cannot list links and addresses: %w", err)
+	return s.node(func(string, netip.Addr) bool { return true }), nil
 }
 
 // again tells whether err may be gone at the next try. EBUSY follows ENOBUFS:
@@ -138,48 +137,6 @@ func (h *Handle) Observe() (Node, error) {
 func again(err error) bool {
 	return errors.Is(err, netlink.ErrDumpInterrupted) || errors.Is(err, errMoving) ||
 		errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EINTR)
-}
-
-func (h *Handle) look() (Node, error) {
-	links, err := h.links()
-	if err != nil {
-		return Node{}, err
-	}
-	names := make(map[int]string, len(links))
-	for _, l := range links {
-		names[l.Index] = l.Name
-	}
-	list, err := h.route.AddrList(nil, netlink.FAMILY_V4)
-	if err != nil {
-		return Node{}, err
-	}
-	addresses := make([]Address, 0, len(list))
-	for _, a := range list {
-		name, known := names[a.LinkIndex]
-		if !known {
-			return Node{}, errMoving
-		}
-		address, err := addressOf(a, name)
-		if err != nil {
-			return Node{}, err
-		}
-		addresses = append(addresses, address)
-	}
-	slices.SortStableFunc(addresses, func(a, b Address) int { return cmp.Compare(a.LinkIndex, b.LinkIndex) })
-	return Node{Links: links, Addresses: addresses}, nil
-}
-
-func (h *Handle) links() ([]Link, error) {
-	list, err := h.route.LinkList()
-	if err != nil {
-		return nil, err
-	}
-	links := make([]Link, 0, len(list))
-	for _, l := range list {
-		links = append(links, linkOf(l))
-	}
-	slices.SortFunc(links, func(a, b Link) int { return cmp.Compare(a.Index, b.Index) })
-	return links, nil
 }
 
 func linkOf(l netlink.Link) Link {
@@ -213,16 +170,4 @@ func outer(ip []byte) netip.Addr {
 		return netip.Addr{}
 	}
 	return addr.Unmap()
-}
-
-func addressOf(a netlink.Addr, link string) (Address, error) {
-	if a.IPNet == nil {
-		return Address{}, fmt.Errorf("the kernel lists an address of %s without saying which", link)
-	}
-	addr, ok := netip.AddrFromSlice(a.IP)
-	ones, bits := a.Mask.Size()
-	if !ok || bits != addr.BitLen() {
-		return Address{}, fmt.Errorf("the kernel lists an address of %s that is none: %s", link, a.IPNet)
-	}
-	return Address{LinkIndex: a.LinkIndex, Link: link, Prefix: netip.PrefixFrom(addr, ones)}, nil
 }

@@ -34,7 +34,7 @@ func TestObserveListsEveryLinkAndAddress(t *testing.T) {
 	must(t, netlink.AddrAdd(wan, ptp))
 
 	h := openHandle(t)
-	must(t, h.SetUp("lo"))
+	must(t, setUp(h, "lo"))
 	got, err := h.Observe()
 	must(t, err)
 	want := Node{
@@ -44,12 +44,18 @@ func TestObserveListsEveryLinkAndAddress(t *testing.T) {
 			{Name: "wan", Kind: "veth", MTU: 1500},
 			{Name: "br0", Kind: "bridge", MTU: 1500},
 		},
-		Addresses: []Address{
-			{Link: "lo", Prefix: netip.MustParsePrefix("127.0.0.1/8")},
-			{Link: "wan", Prefix: netip.MustParsePrefix("192.0.2.7/24")},
-			{Link: "wan", Prefix: netip.MustParsePrefix("203.0.113.10/32")},
-			{Link: "wan", Prefix: netip.MustParsePrefix("198.51.100.1/32")},
-		},
+		Addresses: map[netip.Addr][]Address{},
+		Local:     map[netip.Addr]bool{},
+	}
+	for p, at := range map[string]Address{
+		"127.0.0.1/8":     {Link: "lo", HostScope: true},
+		"192.0.2.7/24":    {Link: "wan"},
+		"203.0.113.10/32": {Link: "wan"},
+		"198.51.100.1/32": {Link: "wan"},
+	} {
+		at.Prefix = netip.MustParsePrefix(p)
+		want.Addresses[at.Prefix.Addr()] = []Address{at}
+		want.Local[at.Prefix.Addr()] = true
 	}
 	// A kernel with tunnel modules has their fallbacks in every namespace.
 	fallbacks := cmpopts.IgnoreSliceElements(func(l Link) bool {
@@ -65,9 +71,9 @@ func TestObserveListsEveryLinkAndAddress(t *testing.T) {
 	if diff := cmp.Diff(want, got, options); diff != "" {
 		t.Errorf("node (-want +got):\n%s", diff)
 	}
-	for _, a := range got.Addresses {
-		if l := link(t, h, a.Link); l.Index != a.LinkIndex {
-			t.Errorf("address %s is on link %d, but %s is %d", a.Prefix, a.LinkIndex, a.Link, l.Index)
+	for _, at := range got.Addresses {
+		if l := link(t, h, at[0].Link); l.Index != at[0].LinkIndex {
+			t.Errorf("address %s is on link %d, but %s is %d", at[0].Prefix, at[0].LinkIndex, l.Name, l.Index)
 		}
 	}
 }
@@ -106,7 +112,7 @@ func TestObserveNeverReturnsAPartWhileTheNodeChanges(t *testing.T) {
 	}
 	h := openHandle(t)
 	for i := range vips {
-		must(t, h.AddVIP(fmt.Sprintf("a%d", i%(links/2)), netip.AddrFrom4([4]byte{203, 0, 113 + byte(i/250), byte(i % 250)})))
+		must(t, addVIP(h, fmt.Sprintf("a%d", i%(links/2)), netip.AddrFrom4([4]byte{203, 0, 113 + byte(i/250), byte(i % 250)})))
 	}
 	stop := make(chan struct{})
 	churned := inSameNamespace(t)(func() { churn(t, stop) })
@@ -117,7 +123,8 @@ func TestObserveNeverReturnsAPartWhileTheNodeChanges(t *testing.T) {
 		if look == 10000 {
 			t.Fatalf("%d of %d looks were interrupted", interrupted, look)
 		}
-		if _, err := h.look(); errors.Is(err, netlink.ErrDumpInterrupted) {
+		s := newState()
+		if err := s.list(h.ask); errors.Is(err, netlink.ErrDumpInterrupted) {
 			interrupted++
 		}
 	}
@@ -139,8 +146,8 @@ func TestObserveNeverReturnsAPartWhileTheNodeChanges(t *testing.T) {
 			t.Fatalf("%d of %d links listed", permanent, links)
 		}
 		permanent = 0
-		for _, a := range node.Addresses {
-			if a.Prefix.Addr().As4()[0] == 203 {
+		for a := range node.Addresses {
+			if a.As4()[0] == 203 {
 				permanent++
 			}
 		}
@@ -174,7 +181,7 @@ func churn(t *testing.T, stop <-chan struct{}) {
 		}
 		for i := range 20 {
 			vip := netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
-			if err := h.AddVIP("c0", vip); err != nil {
+			if err := addVIP(h, "c0", vip); err != nil {
 				t.Error(err)
 				return
 			}
@@ -192,7 +199,7 @@ func TestHandleStaysInTheNamespaceItWasOpenedIn(t *testing.T) {
 	h := openHandle(t)
 	enterNamespace(t)
 	link(t, h, "here")
-	if c, err := h.Connections(nil); err != nil || c.Total() != 0 {
+	if c, err := h.Census(nil, 0).Count(); err != nil || c.Total() != 0 {
 		t.Errorf("got %+v, %v", c, err)
 	}
 }

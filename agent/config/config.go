@@ -13,6 +13,8 @@ import (
 	"net/netip"
 	"os"
 	"time"
+
+	"rsagent/sysctl"
 )
 
 // File is where rsagent looks for its configuration when it is not told.
@@ -66,6 +68,7 @@ type Config struct {
 	Sysctl []Sysctl
 	Health Health
 	Drain  Drain
+	Repair Repair
 	Log    Log
 	// Pools are the services of this node in the order of the file.
 	Pools []Pool
@@ -96,7 +99,8 @@ type Sysctl struct {
 	// written without quotes (TOML then reads its dots as nested tables) is put
 	// together again, with slashes if one of its parts has a dot.
 	Key   string
-	Value string // one line of text; an integer of the file in decimal
+	Path  sysctl.Key // the setting that Key names; no two entries have the same
+	Value string     // one line of text; an integer of the file in decimal
 }
 
 // Health is the [health] table: who is told what.
@@ -112,6 +116,28 @@ type Drain struct {
 	Notice  time.Duration // at most this long for the directors to notice; 0 is not at all
 	Timeout time.Duration // at most this long for connections to end; 0 is not at all
 	Fall    int           // refusals that a director must have seen, at least 1
+	Idle    time.Duration // a connection that was answered and silent for this long is not waited for; 0: it is
+	File    string        // while there is such a file the node drains; an absolute path, empty for none
+}
+
+// The bounds of repair.sweep, and of repair.flaps from above.
+const (
+	MinSweep = time.Second
+	MaxSweep = time.Minute
+	MaxFlaps = 1000
+)
+
+// FlapWindow is the time within which repair.flaps counts.
+const FlapWindow = 5 * time.Minute
+
+// Repair is the [repair] table: how the node is kept right.
+type Repair struct {
+	// Sweep is how often the whole node is looked at when nothing happens,
+	// MinSweep to MaxSweep. Word of a change is not waited for that long.
+	Sweep time.Duration
+	// Flaps is how many repairs of the same thing within FlapWindow are still
+	// made; one more stops that repair. At most MaxFlaps; 0 never stops one.
+	Flaps int
 }
 
 // Log is the [log] table.
@@ -177,15 +203,16 @@ type StatusRange struct{ From, To int }
 // could be read. If there is no such file, errors.Is(err, fs.ErrNotExist)
 // holds.
 func Load(file string) (Config, error) {
-	data, err := read(file)
+	data, err := Read(file)
 	if err != nil {
 		return Config{}, fmt.Errorf("cannot read configuration %s: %w", file, err)
 	}
 	return Parse(file, data)
 }
 
-// read returns the content of a file. Its errors do not name the file.
-func read(file string) ([]byte, error) {
+// Read returns the content of a file of at most 1 MiB. Its errors do not name the
+// file.
+func Read(file string) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, withoutPath(err)

@@ -92,7 +92,8 @@ func withDefaults() Config {
 		VIPs:   []netip.Addr{netip.MustParseAddr("203.0.113.10")},
 		Tunnel: Tunnel{Mode: ModeIPIP, Device: "tunl0", OnStop: "keep", Guard: true, ClampMSS: MSSClamp{Auto: true}},
 		Health: Health{Listen: ":9380", DrainStatus: 503},
-		Drain:  Drain{Notice: 30 * time.Second, Timeout: 5 * time.Minute, Fall: 3},
+		Drain:  Drain{Notice: 30 * time.Second, Timeout: 5 * time.Minute, Fall: 3, Idle: 5 * time.Second},
+		Repair: Repair{Sweep: 10 * time.Second, Flaps: 10},
 		Log:    Log{Level: "info", Format: "auto"},
 	}
 }
@@ -110,7 +111,7 @@ func TestAFileWithOnlyAVIPHasEveryDefault(t *testing.T) {
 func TestTheContractsExampleSaysWhatItSays(t *testing.T) {
 	want := withDefaults()
 	want.Directors = []netip.Prefix{netip.MustParsePrefix("10.179.109.69/32"), netip.MustParsePrefix("10.179.119.61/32")}
-	want.Sysctl = []Sysctl{{"net.ipv4.tcp_fin_timeout", "15"}}
+	want.Sysctl = []Sysctl{{"net.ipv4.tcp_fin_timeout", "net/ipv4/tcp_fin_timeout", "15"}}
 	probe := Probe{
 		Type: ProbeHTTP, Path: "/", Host: "www.example.org", Status: []StatusRange{{200, 399}},
 		Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3,

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,7 +38,7 @@ func FromFlags(vips, directors []string) (Config, error) {
 	c := defaults()
 	c.VIPs = ps.vips(flagWords("--vip", vips))
 	if len(vips) == 0 {
-		ps.note(nowhere, "--vip", "no VIP", wantVIP)
+		ps.note(nowhere, "--vip", noVIP, wantVIP)
 	}
 	c.Directors = ps.directors(flagWords("--director", directors), c.VIPs, c.Tunnel.Guard)
 	if err := ps.err(); err != nil {
@@ -70,11 +71,12 @@ type tableKeys struct {
 // tables names every key of the file but those under [sysctl], which takes any.
 func tables() []tableKeys {
 	return []tableKeys{
-		{"", []string{"vips", "directors", "tunnel", "sysctl", "health", "drain", "log", "pool"}},
+		{"", []string{"vips", "directors", "tunnel", "sysctl", "health", "drain", "repair", "log", "pool"}},
 		{"[tunnel]", []string{"mode", "device", "on_stop", "guard", "clamp_mss"}},
 		{"[sysctl]", nil},
 		{"[health]", []string{"listen", "agent_listen", "drain_status", "allow"}},
-		{"[drain]", []string{"notice", "timeout", "fall"}},
+		{"[drain]", []string{"notice", "timeout", "fall", "idle", "file"}},
+		{"[repair]", []string{"sweep", "flaps"}},
 		{"[log]", []string{"level", "format"}},
 		{"[[pool]]", []string{"name", "vip", "address", "port", "probe"}},
 		{"probe of a [[pool]]", []string{"type", "path", "host", "status", "server_name", "verify", "ca_file",
@@ -131,6 +133,7 @@ func (f *file) config() Config {
 	c.Sysctl = f.sysctls()
 	c.Health = f.top("health").health()
 	c.Drain = f.top("drain").drain()
+	c.Repair = f.top("repair").repair()
 	c.Log = f.top("log").log()
 	c.Pools = f.pools()
 	return c
@@ -147,9 +150,9 @@ func (f *file) readVIPs() {
 		f.note(e.value.at, "vips", `VIPs together with mode = "none"`, `no vips, or mode = "ipip"`)
 		return
 	case f.tunnel.Mode == ModeIPIP && e == nil:
-		f.note(0, "vips", "no VIP", `vips = ["203.0.113.10"] with this site's virtual addresses`)
+		f.note(0, "vips", noVIP, `vips = ["203.0.113.10"] with this site's virtual addresses`)
 	case f.tunnel.Mode == ModeIPIP && e.value.kind == arrayKind && len(e.value.items) == 0:
-		f.note(e.value.at, "vips", "no VIP", expected)
+		f.note(e.value.at, "vips", noVIP, expected)
 	}
 	f.addresses = f.vips(words)
 	f.vipsGood = len(f.noted) == before
@@ -218,6 +221,18 @@ func (s section) drain() Drain {
 		Notice:  s.duration("notice", 30*time.Second, 0),
 		Timeout: s.duration("timeout", 5*time.Minute, 0),
 		Fall:    s.count("fall", 3),
+		Idle:    s.duration("idle", 5*time.Second, 0),
+		File: s.text("file", "", `an absolute path such as "/etc/rsagent/drain", or "" for none`, func(t string) bool {
+			return t == "" || path.IsAbs(t) && path.Clean(t) == t && t != "/" && lineOfText(t)
+		}),
+	}
+}
+
+func (s section) repair() Repair {
+	s.onlyKnown(keysOf("[repair]"))
+	return Repair{
+		Sweep: s.durationWithin("sweep", 10*time.Second, MinSweep, MaxSweep),
+		Flaps: s.integer("flaps", 10, 0, MaxFlaps, "a whole number"),
 	}
 }
 

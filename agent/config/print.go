@@ -26,8 +26,9 @@ func (c Config) TOML() []byte {
 	h := c.Health
 	fmt.Fprintf(&b, "\n[health]\nlisten = %s\nagent_listen = %s\ndrain_status = %d\nallow = %s\n",
 		quote(h.Listen), quote(h.AgentListen), h.DrainStatus, prefixTexts(h.Allow))
-	fmt.Fprintf(&b, "\n[drain]\nnotice = %q\ntimeout = %q\nfall = %d\n",
-		shortDuration(c.Drain.Notice), shortDuration(c.Drain.Timeout), c.Drain.Fall)
+	fmt.Fprintf(&b, "\n[drain]\nnotice = %q\ntimeout = %q\nfall = %d\nidle = %q\nfile = %s\n",
+		shortDuration(c.Drain.Notice), shortDuration(c.Drain.Timeout), c.Drain.Fall, shortDuration(c.Drain.Idle), quote(c.Drain.File))
+	fmt.Fprintf(&b, "\n[repair]\nsweep = %q\nflaps = %d\n", shortDuration(c.Repair.Sweep), c.Repair.Flaps)
 	fmt.Fprintf(&b, "\n[log]\nlevel = %s\nformat = %s\n", quote(c.Log.Level), quote(c.Log.Format))
 
 	address := "vip"

@@ -60,6 +60,14 @@ func (p Problem) String() string {
 	return strings.Join(append(parts, strings.Join(what, ", ")), ": ")
 }
 
+// OnlyVIPs tells whether nothing is wrong but that there is no VIP yet.
+func (ps Problems) OnlyVIPs() bool {
+	return len(ps) == 1 && ps[0].Key == "vips" && ps[0].Found == noVIP
+}
+
+// noVIP is what is found where VIPs should be.
+const noVIP = "no VIP"
+
 // nowhere is the place of what does not stand in a file.
 const nowhere = -1
 

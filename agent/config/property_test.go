@@ -16,6 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/pelletier/go-toml/v2"
 	"pgregory.net/rapid"
+
+	"rsagent/sysctl"
 )
 
 func TestWhatIsPrintedReadsBackTheSame(t *testing.T) {
@@ -55,6 +57,12 @@ func configs(t *rapid.T) Config {
 			Notice:  durations(0).Draw(t, "notice"),
 			Timeout: durations(0).Draw(t, "timeout"),
 			Fall:    rapid.IntRange(1, 1000).Draw(t, "fall"),
+			Idle:    durations(0).Draw(t, "idle"),
+			File:    rapid.SampledFrom([]string{"", "/etc/rsagent/drain", "/a b"}).Draw(t, "file"),
+		},
+		Repair: Repair{
+			Sweep: rapid.Map(rapid.Int64Range(int64(MinSweep), int64(MaxSweep)), func(n int64) time.Duration { return time.Duration(n) }).Draw(t, "sweep"),
+			Flaps: rapid.IntRange(0, MaxFlaps).Draw(t, "flaps"),
 		},
 		Log: Log{
 			Level:  rapid.SampledFrom([]string{"trace", "debug", "info", "warn", "error"}).Draw(t, "level"),
@@ -96,8 +104,14 @@ func anyPrefix(t *rapid.T) netip.Prefix {
 }
 
 func setting(t *rapid.T) Sysctl {
+	key := rapid.StringMatching(`(kernel|vm)\.[a-z_]{1,9}(/[0-9]+)?|net/ipv4/conf/eth0\.[0-9]{1,3}/forwarding`).Draw(t, "key")
+	path, err := sysctl.ParseKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return Sysctl{
-		Key:   rapid.StringMatching(`(kernel|vm)\.[a-z_]{1,9}(/[0-9]+)?|net/ipv4/conf/eth0\.[0-9]{1,3}/forwarding`).Draw(t, "key"),
+		Key:   key,
+		Path:  path,
 		Value: rapid.StringOf(rapid.OneOf(rapid.Rune(), rapid.RuneFrom([]rune("\t\"\\'#= 09\u0085\u202e")))).Filter(lineOfText).Draw(t, "value"),
 	}
 }
@@ -170,6 +184,43 @@ func verification(t *rapid.T, p *Probe) {
 func statusRange(t *rapid.T) StatusRange {
 	from := rapid.IntRange(100, 599).Draw(t, "from")
 	return StatusRange{from, rapid.IntRange(from, 599).Draw(t, "to")}
+}
+
+// What the file names is what sysctl(8) takes the same words for, whatever the
+// file looks like: no key gets in that the agent cannot read.
+func TestAKeyThatIsTakenNamesASetting(t *testing.T) {
+	plain := rapid.RuneFrom([]rune("ab0_-~\u2215é"))
+	trap := rapid.OneOf(rapid.RuneFrom([]rune("./ *?[]{}'\"\\\t\u0085")), rapid.Rune())
+	part := rapid.StringOfN(rapid.OneOf(plain, plain, plain, plain, plain, plain, plain, trap), 0, 3, -1)
+	key := rapid.Custom(func(t *rapid.T) string {
+		parts := rapid.SliceOfN(part, 1, 3).Draw(t, "parts")
+		return rapid.SampledFrom([]string{"net.", "net/", ""}).Draw(t, "start") +
+			strings.Join(parts, rapid.SampledFrom([]string{".", "/", `".a/b."`}).Draw(t, "between"))
+	})
+	taken := 0
+	rapid.Check(t, func(t *rapid.T) {
+		var text strings.Builder
+		text.WriteString("tunnel.mode = \"none\"\n[sysctl]\n")
+		for _, k := range rapid.SliceOfN(key, 1, 2).Draw(t, "keys") {
+			if rapid.Bool().Draw(t, "in quotes") {
+				k = quote(k)
+			}
+			text.WriteString(k + " = 1\n")
+		}
+		c, err := Parse("f.toml", []byte(text.String()))
+		if err != nil {
+			return
+		}
+		taken++
+		for _, s := range c.Sysctl {
+			if path, err := sysctl.ParseKey(s.Key); err != nil || path != s.Path {
+				t.Fatalf("%q is taken for %q, but read it is %q, %v", s.Key, s.Path, path, err)
+			}
+		}
+	})
+	if taken == 0 {
+		t.Error("no file was taken, so the test proves nothing")
+	}
 }
 
 // sound fails if what Parse says of a text does not hold together.

@@ -60,3 +60,6 @@ func cut(s string) string {
 
 // short is a text for a message, in quotes.
 func short(s string) string { return quote(cut(s)) }
+
+// Quote writes a text as a value or a key of the file.
+func Quote(s string) string { return quote(s) }

@@ -108,6 +108,11 @@ func (s section) count(key string, fallback int) int {
 
 // duration reads a duration of at least low.
 func (s section) duration(key string, fallback, low time.Duration) time.Duration {
+	return s.durationWithin(key, fallback, low, math.MaxInt64)
+}
+
+// durationWithin reads a duration from low to high.
+func (s section) durationWithin(key string, fallback, low, high time.Duration) time.Duration {
 	example := fmt.Sprintf("a duration such as %q", shortDuration(fallback))
 	e, ok := s.scalar(key, textKind, example)
 	if !ok {
@@ -117,6 +122,8 @@ func (s section) duration(key string, fallback, low time.Duration) time.Duration
 	switch {
 	case err != nil:
 		s.bad(key, e, example+", with its unit")
+	case (d < low || d > high) && high < math.MaxInt64:
+		s.bad(key, e, fmt.Sprintf("a duration from %q to %q", shortDuration(low), shortDuration(high)))
 	case d < low && low > 0:
 		s.bad(key, e, fmt.Sprintf("a duration of at least %q", shortDuration(low)))
 	case d < low:

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"rsagent/sysctl"
 )
 
 const wantSysctl = `a name such as "net.ipv4.tcp_fin_timeout"`
@@ -21,22 +23,22 @@ type set struct {
 // sysctls reads [sysctl]. Settings that would break LVS-TUN are refused, but
 // not those that this or that kernel may not take.
 func (f *file) sysctls() []Sysctl {
-	sets := map[string]set{} // by path
+	sets := map[sysctl.Key]set{}
 	var all []Sysctl
 	for _, s := range f.settings(f.top("sysctl"), nil) {
-		path, ok := f.sysctlPath(s)
-		if !ok {
+		var ok bool
+		if s.Path, ok = f.sysctlPath(s); !ok {
 			continue
 		}
-		if old, twice := sets[path]; twice {
+		if old, twice := sets[s.Path]; twice {
 			f.note(s.at, s.name, fmt.Sprintf("the same key again (first on line %d)", f.line(old.at)),
 				"each key once (in sysctl.conf the last one counts)")
 			continue
 		}
-		sets[path] = s
+		sets[s.Path] = s
 		all = append(all, s.Sysctl)
 		if f.tunnel.Mode == ModeIPIP {
-			f.harmless(path, s)
+			f.harmless(s)
 		}
 	}
 	if f.tunnel.Mode == ModeIPIP {
@@ -59,7 +61,7 @@ func (f *file) settings(in section, before []string) []set {
 			all = append(all, f.settings(section{f.problems, in.full(e.name), e.at, e.value.table}, names)...)
 			continue
 		}
-		s := set{Sysctl{joinSysctl(names), ""}, in.full(e.name), e.at, e.value}
+		s := set{Sysctl{Key: joinSysctl(names)}, in.full(e.name), e.at, e.value}
 		var ok bool
 		if s.Value, ok = sysctlValue(e.value); !ok {
 			f.note(e.value.at, s.name, withKind(e.value), `one line of text in quotes, or an integer`)
@@ -102,18 +104,10 @@ func sysctlValue(v *value) (string, bool) {
 
 var sysctlKey = regexp.MustCompile(`^[A-Za-z0-9_][^*?\[\]{}\s\pC]*$`)
 
-// sysctlPath gives the path below /proc/sys of a key in sysctl(8)'s spelling:
-// whichever of "." and "/" comes first parts the names, and the other one
-// stands for it within a name.
-func (f *file) sysctlPath(s set) (string, bool) {
-	path := s.Key
-	if i := strings.IndexAny(path, "./"); i >= 0 && path[i] == '.' {
-		path = strings.NewReplacer(".", "/", "/", ".").Replace(path)
-	}
-	parts := strings.Split(path, "/")
-	bad := func(p string) bool { return p == "" || p == "." || p == ".." }
-	if len(parts) > 1 && sysctlKey.MatchString(s.Key) && !slices.ContainsFunc(parts, bad) {
-		return path, true
+// sysctlPath gives the setting that a key in sysctl(8)'s spelling names.
+func (f *file) sysctlPath(s set) (sysctl.Key, bool) {
+	if key, err := sysctl.ParseKey(s.Key); err == nil && sysctlKey.MatchString(s.Key) {
+		return key, true
 	}
 	expected := wantSysctl
 	switch {
@@ -134,8 +128,8 @@ var confKey = regexp.MustCompile(`^net/ipv4/conf/([^/]+)/(arp_ignore|arp_announc
 // harmless notes a setting that would break LVS-TUN. The kernel takes the
 // highest of all and the interface's own for each of these
 // (Documentation/networking/ip-sysctl.rst).
-func (f *file) harmless(path string, s set) {
-	m := confKey.FindStringSubmatch(path)
+func (f *file) harmless(s set) {
+	m := confKey.FindStringSubmatch(string(s.Path))
 	if m == nil {
 		return
 	}
@@ -165,9 +159,9 @@ func (f *file) harmless(path string, s set) {
 
 // looseEnough notes a tunnel device without reverse path filtering that all
 // brings back: the higher of the two counts.
-func (f *file) looseEnough(sets map[string]set) {
-	device := sets["net/ipv4/conf/"+f.tunnel.Device+"/rp_filter"]
-	all, given := sets["net/ipv4/conf/all/rp_filter"]
+func (f *file) looseEnough(sets map[sysctl.Key]set) {
+	device := sets[sysctl.ConfKey(f.tunnel.Device, "rp_filter")]
+	all, given := sets[sysctl.ConfKey("all", "rp_filter")]
 	if !given || strings.TrimSpace(device.Value) != "0" || strings.TrimSpace(all.Value) == "0" {
 		return
 	}

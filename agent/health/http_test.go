@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"strings"
@@ -16,22 +15,33 @@ import (
 )
 
 // start serves the endpoint on a port of its own until the test ends.
-func start(t *testing.T, e Endpoint) string {
+func start(t testing.TB, e Endpoint) string {
+	t.Helper()
+	if e.StaleAfter == 0 {
+		e.StaleAfter = time.Minute
+	}
+	e.Metrics = NewMetrics("v1", func() Report { return e.Latest().Report }).Handler()
+	return serving(t, Server(func() *Endpoint { return &e }))
+}
+
+// serving has a server answer on a port of its own until the test ends.
+func serving(t testing.TB, server interface {
+	Serve(net.Listener) error
+	Finish(time.Duration)
+}) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e.StaleAfter == 0 {
-		e.StaleAfter = time.Minute
-	}
-	e.Metrics = NewMetrics("v1", e.Latest).Handler()
-	server := e.Server()
 	done := make(chan error)
-	go func() { done <- e.Serve(server, listener) }()
+	go func() { done <- server.Serve(listener) }()
 	t.Cleanup(func() {
-		server.Close()
-		<-done
+		listener.Close()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		server.Finish(0)
 	})
 	return listener.Addr().String()
 }
@@ -63,8 +73,9 @@ func gist(answer string) string {
 	return strings.TrimSpace(status + ": " + body)
 }
 
-func fresh(findings ...Finding) func() Report {
-	return func() Report { return NewReport(time.Now(), findings) }
+func fresh(findings ...Finding) func() *Standing {
+	s := NewStanding(NewReport(time.Now(), findings))
+	return func() *Standing { return s }
 }
 
 func TestEndpointAnswersWhatDirectorsSend(t *testing.T) {
@@ -81,6 +92,7 @@ func TestEndpointAnswersWhatDirectorsSend(t *testing.T) {
 		{"a trailing slash", ready, "GET /ready/ HTTP/1.0\r\n\r\n", "200 OK: ready"},
 		{"a query", ready, "GET /ready?x=1 HTTP/1.0\r\n\r\n", "200 OK: ready"},
 		{"http 1.1", ready, "GET /ready HTTP/1.1\r\nHost: h\r\n\r\n", "200 OK: ready"},
+		{"haproxy's GET of 1.1 without a host", ready, "GET /ready HTTP/1.1\r\nConnection: close\r\n\r\n", "200 OK: ready"},
 		{"HEAD has no body", ready, "HEAD /ready HTTP/1.0\r\n\r\n", "200 OK:"},
 		{"a good pool beside a bad one", address, "GET /ready/web HTTP/1.0\r\n\r\n", "200 OK: ready"},
 		{"a good pool with doubled slashes", address, "GET //ready//web HTTP/1.0\r\n\r\n", "200 OK: ready"},
@@ -89,7 +101,7 @@ func TestEndpointAnswersWhatDirectorsSend(t *testing.T) {
 		{"a page that is not there", address, "GET /etc/passwd HTTP/1.0\r\n\r\n", "404 Not Found: no such page"},
 		{"live while not ready", address, "GET /live HTTP/1.0\r\n\r\n", "200 OK: live"},
 		{"POST", address, "POST /ready HTTP/1.0\r\nContent-Length: 0\r\n\r\n", "405 Method Not Allowed: method not allowed"},
-		{"garbage", address, "\x16\x03\x01\x02\x00\x01\r\n\r\n", "400 Bad Request: 400 Bad Request"},
+		{"garbage", address, "\x16\x03\x01\x02\x00\x01\r\n\r\n", "400 Bad Request: this is not HTTP"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if diff := cmp.Diff(test.want, gist(ask(t, test.address, test.request))); diff != "" {
@@ -100,7 +112,9 @@ func TestEndpointAnswersWhatDirectorsSend(t *testing.T) {
 }
 
 func TestEndpointTellsEveryStateApart(t *testing.T) {
-	stale := func() Report { return NewReport(time.Now().Add(-time.Hour), []Finding{required("a", OK)}) }
+	stale := func() *Standing {
+		return NewStanding(NewReport(time.Now().Add(-time.Hour), []Finding{required("a", OK)}))
+	}
 	draining := fresh(required("a", OK), required(DrainID, Failed))
 	for _, test := range []struct {
 		name     string
@@ -113,7 +127,7 @@ func TestEndpointTellsEveryStateApart(t *testing.T) {
 		{"not ready has its own status", Endpoint{Latest: fresh(required("a", Failed)), DrainStatus: 404}, "/ready", "503 Service Unavailable: not ready: a failed"},
 		{"a stale report is not ready", Endpoint{Latest: stale}, "/ready", "503 Service Unavailable: not ready: the last look at this node is too old"},
 		{"a stale report is not live", Endpoint{Latest: stale}, "/live", "503 Service Unavailable: not live: the last look at this node is too old"},
-		{"nothing known yet", Endpoint{Latest: func() Report { return Report{} }}, "/ready", "503 Service Unavailable: not ready: the last look at this node is too old"},
+		{"nothing known yet", Endpoint{Latest: func() *Standing { return NewStanding(Report{}) }}, "/ready", "503 Service Unavailable: not ready: the last look at this node is too old"},
 		{"an asker who may", Endpoint{Latest: fresh(required("a", OK)), Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, "/ready", "200 OK: ready"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -168,46 +182,12 @@ func TestAnswerIsOneSegmentAndThenTheEnd(t *testing.T) {
 	}
 }
 
-func TestMetricsTellTheState(t *testing.T) {
-	latest := fresh(required("a", OK), required(DrainID, Failed))
-	m := NewMetrics("v1.2", latest)
-	m.Repaired("a")
-	m.Repaired("a")
-	m.Round()
-	m.Counted(Packets{NotDirector: 3, NotVIP: 4, Clamped: 5})
-	server := Endpoint{Latest: latest, StaleAfter: time.Minute, Metrics: m.Handler()}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := server.Server()
-	go s.Serve(listener)
-	defer s.Close()
-	answer, err := http.Get("http://" + listener.Addr().String() + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{
-		`rsagent_build_info{version="v1.2"} 1`,
-		"rsagent_ready 0",
-		"rsagent_draining 1",
-		`rsagent_condition{condition="a",severity="required",status="ok"} 1`,
-		`rsagent_condition{condition="a",severity="required",status="failed"} 0`,
-		`rsagent_repairs_total{condition="a"} 2`,
-		"rsagent_rounds_total 1",
-		`rsagent_guard_dropped_packets_total{class="not_director"} 3`,
-		`rsagent_guard_dropped_packets_total{class="not_vip"} 4`,
-		"rsagent_clamped_packets_total 5",
-		"rsagent_last_look_timestamp_seconds ",
-		"process_resident_memory_bytes ",
-	} {
-		if !strings.Contains(string(body), "\n"+want) {
-			t.Errorf("/metrics lacks %q in:\n%s", want, body)
+func TestMetricsAreServed(t *testing.T) {
+	address := start(t, Endpoint{Latest: fresh(required("a", OK))})
+	answer := ask(t, address, "GET /metrics HTTP/1.0\r\n\r\n")
+	for _, want := range []string{"HTTP/1.0 200 OK\r\n", "\r\nContent-Type: text/plain; version=0.0.4", "\nrsagent_ready 1\n"} {
+		if !strings.Contains(answer, want) {
+			t.Errorf("the answer lacks %q:\n%s", want, answer)
 		}
 	}
 }

@@ -2,26 +2,55 @@ package health
 
 import (
 	"net/http"
-	"sync/atomic"
+	"slices"
+	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Metrics is what the daemon tells Prometheus.
-type Metrics struct {
-	registry *prometheus.Registry
-	repairs  *prometheus.CounterVec
-	rounds   prometheus.Counter
-	packets  atomic.Pointer[Packets]
+// Where a round comes from. Word of changes comes from the links, the settings
+// and the packet filter.
+const (
+	FromStart        = "start"
+	FromLinks        = "links" // and their addresses and routes
+	FromSettings     = "settings"
+	FromPacketFilter = "packet_filter"
+	FromProbe        = "probe"
+	FromSweep        = "sweep"
+	FromSignal       = "signal"
+	FromRetry        = "retry"
+)
+
+func triggers() []string {
+	return append(sources(), FromStart, FromProbe, FromSweep, FromSignal, FromRetry)
 }
 
-// Packets is what the packet filter has counted, in packets.
-type Packets struct {
+func sources() []string { return []string{FromLinks, FromSettings, FromPacketFilter} }
+
+// Metrics is what the daemon tells Prometheus. It may be used concurrently.
+type Metrics struct {
+	registry    *prometheus.Registry
+	rounds      *prometheus.HistogramVec
+	delays      *prometheus.HistogramVec
+	repairs     *prometheus.CounterVec
+	lost        *prometheus.CounterVec
+	connections prometheus.Gauge
+
+	mu       sync.Mutex
+	firewall Firewall
+	stopped  []string // sorted, each once; replaced, never changed
+}
+
+// Firewall is what the packet filter does, and has counted, in packets.
+type Firewall struct {
 	NotDirector uint64 // dropped: encapsulated, and not from a director
 	NotVIP      uint64 // dropped: unwrapped, and not for a VIP
 	Clamped     uint64 // SYN-ACKs whose MSS was lowered
+	ClampMSS    int    // the MSS they are lowered to, in bytes; 0: there is no clamp
+	Guarding    bool   // the guard is wanted, and in place as it should be
 }
 
 // NewMetrics returns the metrics of a daemon of that version. What stands in
@@ -29,13 +58,17 @@ type Packets struct {
 func NewMetrics(version string, latest func() Report) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewPedanticRegistry(),
-		repairs: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "rsagent_repairs_total",
-			Help: "Repairs done, by the condition that had failed.",
-		}, []string{"condition"}),
-		rounds: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "rsagent_rounds_total",
-			Help: "Looks at the node, with the repairs that followed.",
+		rounds: histogram("rsagent_round_duration_seconds",
+			"How long a look at the node took, with the repairs that followed, by what started it.", "trigger", triggers()),
+		delays: histogram("rsagent_repair_delay_seconds",
+			"From word of a change to its repair, by where the word came from.", "source", sources()),
+		repairs: counter("rsagent_repairs_total",
+			"Repairs done, by the condition that had failed; those of all VIPs count as one.", "condition", nil),
+		lost: counter("rsagent_events_lost_total",
+			"Times that the kernel had to drop word of changes; all is looked at again then.", "source", sources()),
+		connections: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "rsagent_drain_connections",
+			Help: "Connections still open while the node drains.",
 		}),
 	}
 	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -43,89 +76,85 @@ func NewMetrics(version string, latest func() Report) *Metrics {
 		Help:        "Always 1; the version is in the label.",
 		ConstLabels: prometheus.Labels{"version": version},
 	}, func() float64 { return 1 })
-	m.packets.Store(&Packets{})
-	dropped := func(class string, count func(*Packets) uint64) prometheus.Collector {
-		return prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name:        "rsagent_guard_dropped_packets_total",
-			Help:        "Packets that the guard dropped: encapsulated and not from a director, or unwrapped and not for a VIP.",
-			ConstLabels: prometheus.Labels{"class": class},
-		}, func() float64 { return float64(count(m.packets.Load())) })
-	}
-	clamped := prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Name: "rsagent_clamped_packets_total",
-		Help: "SYN-ACKs from a VIP whose MSS was lowered.",
-	}, func() float64 { return float64(m.packets.Load().Clamped) })
-	m.registry.MustRegister(m.repairs, m.rounds, build, reportCollector{latest}, clamped,
-		dropped("not_director", func(p *Packets) uint64 { return p.NotDirector }),
-		dropped("not_vip", func(p *Packets) uint64 { return p.NotVIP }),
+	m.registry.MustRegister(m.rounds, m.delays, m.lost, m.connections, build,
+		reportCollector{newReportDescs(), latest, m.repairs}, stateCollector{newStateDescs(), m},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
+// histogram has a series for each value of its label from the start, since an
+// increase from nothing is none.
+func histogram(name, help, label string, values []string) *prometheus.HistogramVec {
+	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: []float64{
+		100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
+	}}, []string{label})
+	for _, v := range values {
+		h.WithLabelValues(v)
+	}
+	return h
+}
+
+// counter has a series for each value of its label from the start.
+func counter(name, help, label string, values []string) *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+	for _, v := range values {
+		c.WithLabelValues(v)
+	}
+	return c
+}
+
+// Round notes a look at the node with the repairs that followed: what started
+// it, one of the From constants, and how long it took.
+func (m *Metrics) Round(trigger string, took time.Duration) {
+	m.rounds.WithLabelValues(trigger).Observe(took.Seconds())
+}
+
+// Mended notes that what the source (FromLinks, FromSettings or
+// FromPacketFilter) told of was repaired, and how long after that word.
+func (m *Metrics) Mended(source string, wrong time.Duration) {
+	m.delays.WithLabelValues(source).Observe(wrong.Seconds())
+}
+
 // Repaired counts a repair of the condition with that id.
-func (m *Metrics) Repaired(id string) { m.repairs.WithLabelValues(id).Inc() }
+func (m *Metrics) Repaired(id string) { m.repairs.WithLabelValues(kind(id)).Inc() }
 
-// Round counts a look at the node.
-func (m *Metrics) Round() { m.rounds.Inc() }
+// Lost counts that the kernel had to drop word of changes from the source:
+// FromLinks, FromSettings or FromPacketFilter.
+func (m *Metrics) Lost(source string) { m.lost.WithLabelValues(source).Inc() }
 
-// Counted tells what the packet filter has counted so far.
-func (m *Metrics) Counted(p Packets) { m.packets.Store(&p) }
+// DrainConnections tells how many connections a drain still waits for; 0 when
+// there is none.
+func (m *Metrics) DrainConnections(n int) { m.connections.Set(float64(n)) }
+
+// Counted tells what the packet filter does and has counted so far. A look that
+// failed has nothing to tell: its zeros would read as counters that began anew.
+func (m *Metrics) Counted(f Firewall) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.firewall = f
+}
+
+// Stopped tells the ids of all conditions whose repair is held back, since
+// something undoes it again and again.
+func (m *Metrics) Stopped(conditions []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if slices.Equal(conditions, m.stopped) {
+		return
+	}
+	now := slices.Clone(conditions)
+	slices.Sort(now)
+	m.stopped = slices.Compact(now)
+}
+
+// state returns what Counted and Stopped told last.
+func (m *Metrics) state() (Firewall, []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.firewall, m.stopped
+}
 
 // Handler answers a scrape.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 2})
-}
-
-type reportCollector struct{ latest func() Report }
-
-// Describe sends what Collect can send.
-func (c reportCollector) Describe(ch chan<- *prometheus.Desc) {
-	d := reportDescs()
-	ch <- d.ready
-	ch <- d.draining
-	ch <- d.condition
-	ch <- d.observed
-}
-
-// Collect renders the latest report.
-func (c reportCollector) Collect(ch chan<- prometheus.Metric) {
-	d := reportDescs()
-	r := c.latest()
-	ready, _ := r.Ready()
-	gauge := func(desc *prometheus.Desc, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, v, labels...)
-	}
-	gauge(d.ready, number(ready))
-	gauge(d.draining, number(r.Draining()))
-	if !r.Time.IsZero() {
-		gauge(d.observed, float64(r.Time.UnixMilli())/1000)
-	}
-	for _, f := range r.Findings {
-		for _, s := range []Status{OK, Failed, Unknown, Skipped} {
-			gauge(d.condition, number(f.Status == s), f.ID, string(f.Severity), string(s))
-		}
-	}
-}
-
-type descs struct{ ready, draining, condition, observed *prometheus.Desc }
-
-func reportDescs() descs {
-	return descs{
-		ready: prometheus.NewDesc("rsagent_ready",
-			"1 if the node may have traffic for all its pools.", nil, nil),
-		draining: prometheus.NewDesc("rsagent_draining",
-			"1 while the node is on its way out of service.", nil, nil),
-		condition: prometheus.NewDesc("rsagent_condition",
-			"1 for the status that the condition has, 0 for the others.",
-			[]string{"condition", "severity", "status"}, nil),
-		observed: prometheus.NewDesc("rsagent_last_look_timestamp_seconds",
-			"When the node was last looked at.", nil, nil),
-	}
-}
-
-func number(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
 }

@@ -29,7 +29,29 @@ const (
 // DrainID is the id of the finding that fails while the node drains.
 const DrainID = "drain"
 
+// What is found of a drain.
+const (
+	InService = "in service"
+	Draining  = "draining"
+	Drained   = "drained" // and nothing is left to wait for
+)
+
+// drainPrefix begins the ids of findings that fail while one pool drains.
+const drainPrefix = DrainID + "/"
+
+// PoolDrainID is the id of the finding that fails while the pool of that name
+// drains.
+func PoolDrainID(name string) string { return drainPrefix + name }
+
+// IsDrain says whether the id is that of a finding about a drain, of the node or
+// of a pool.
+func IsDrain(id string) bool { return id == DrainID || strings.HasPrefix(id, drainPrefix) }
+
 const poolPrefix = "pool/"
+
+// servicePrefix begins the ids of findings that tell why a pool does not answer:
+// service/WHAT/POOL.
+const servicePrefix = "service/"
 
 // PoolID is the id of the finding for the pool of that name.
 func PoolID(name string) string { return poolPrefix + name }
@@ -41,11 +63,13 @@ func IsPool(id string) bool { return strings.HasPrefix(id, poolPrefix) }
 type Finding struct {
 	ID       string   `json:"id"`
 	Title    string   `json:"title"`
+	VIP      string   `json:"vip,omitempty"` // the only one that it is about; empty: all
 	Severity Severity `json:"severity"`
 	Status   Status   `json:"status"`
 	Want     string   `json:"want"`
 	Got      string   `json:"got"`
 	Cause    string   `json:"cause"`
+	Effect   string   `json:"effect"` // what a client sees because of it
 	Remedy   string   `json:"remedy"`
 	Needs    []string `json:"needs"`
 	Owned    bool     `json:"owned"` // the daemon repairs it by itself
@@ -121,9 +145,22 @@ func (r Report) PoolReady(name string) (ready bool, why string, known bool) {
 	id := PoolID(name)
 	known = slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.ID == id })
 	ready, why = r.gate(func(f Finding) bool {
-		return f.ID == id || !IsPool(f.ID)
+		pool := poolOf(f.ID)
+		return pool == "" || pool == name
 	})
 	return ready, why, known
+}
+
+// poolOf is the name of the pool that a finding is about alone; empty: none.
+func poolOf(id string) string {
+	name, is := strings.CutPrefix(id, poolPrefix)
+	if !is {
+		name, is = strings.CutPrefix(id, drainPrefix)
+	}
+	if !is {
+		return ""
+	}
+	return name
 }
 
 // PoolsUnknown says whether a pool is there whose service was not asked yet.
@@ -142,7 +179,7 @@ func (r Report) gate(counts func(Finding) bool) (ready bool, why string) {
 		if f.Severity != Required || f.Status == OK || !counts(f) {
 			continue
 		}
-		if f.ID == DrainID {
+		if IsDrain(f.ID) {
 			return false, "draining"
 		}
 		if f.Status == Failed {

@@ -29,8 +29,37 @@ func brokenNode() Report {
 	return NewReport(at, []Finding{required("tunnel/device", OK), foreign, rp, blind, required("pool/http", Skipped)})
 }
 
+// manyVIPs serves the first VIP, one of two pools of the second, and none of
+// five others.
+func manyVIPs() Report {
+	finding := func(id, vip string, s Status, got string) Finding {
+		f := required(id, s)
+		f.VIP, f.Got = vip, got
+		return f
+	}
+	list := []Finding{
+		required("tunnel/device", OK),
+		finding("tunnel/vip/192.0.2.1", "192.0.2.1", OK, ""),
+		finding("tunnel/vip/192.0.2.2", "192.0.2.2", OK, ""),
+	}
+	for _, vip := range []string{"192.0.2.3", "192.0.2.4", "192.0.2.5", "192.0.2.6", "192.0.2.7"} {
+		list = append(list, finding("arp/vip/"+vip, vip, Skipped, ""))
+	}
+	list = append(list,
+		finding("pool/web", "192.0.2.2", OK, ""),
+		finding("pool/tls", "192.0.2.2", Failed, "nothing listens on 192.0.2.2:443"))
+	for i := 3; i < 8; i++ {
+		list[i].Status, list[i].Got = Failed, list[i].VIP+" is on eth0"
+	}
+	// Those two fail for one reason.
+	list[6].Status, list[7].Status = OK, OK
+	list[6].VIP, list[7].VIP = "192.0.2.8", "192.0.2.9"
+	return NewReport(at, list)
+}
+
 func TestRenderings(t *testing.T) {
 	good := NewReport(at, []Finding{required("tunnel/device", OK), advisory("tunnel/foreign", OK)})
+	good.Findings[1].Effect = "Nothing, if the address is meant to be there."
 	unsure := NewReport(at, []Finding{required("tunnel/device", Unknown)})
 	text := func(r Report, o TextOptions) func(*bytes.Buffer) error {
 		return func(b *bytes.Buffer) error { return Text(b, r, o) }
@@ -44,6 +73,8 @@ func TestRenderings(t *testing.T) {
 		{"a good node in full", "good-verbose.txt", text(good, TextOptions{Verbose: true})},
 		{"a broken node has the required findings first", "broken.txt", text(brokenNode(), TextOptions{})},
 		{"a broken node on a terminal", "broken-colour.txt", text(brokenNode(), TextOptions{Colour: true, Verbose: true})},
+		{"a node that serves some VIPs, and some pools of others", "vips.txt", text(manyVIPs(), TextOptions{})},
+		{"what is looked at", "list.txt", func(b *bytes.Buffer) error { return List(b, good.Findings) }},
 		{"a node that cannot be looked at", "unknown.txt", text(unsure, TextOptions{})},
 		{"a broken node for machines", "broken.json", func(b *bytes.Buffer) error { return JSON(b, brokenNode()) }},
 		{"no finding for machines", "empty.json", func(b *bytes.Buffer) error { return JSON(b, NewReport(at, nil)) }},

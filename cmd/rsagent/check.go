@@ -13,7 +13,7 @@ import (
 
 func checkCommand() *cobra.Command {
 	var file string
-	var asJSON, strict, verbose bool
+	var asJSON, strict, verbose, list bool
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Look at this node and say what is wrong",
@@ -24,9 +24,13 @@ Without a configuration it judges what it finds on the node.
 Exits with 0 if the node can serve, 1 if it cannot, 2 if that cannot be told.`,
 		Example: `  rsagent check
   rsagent check --json | jq '.findings[] | select(.status == "failed")'
-  rsagent check --strict   # advisory findings count too`,
+  rsagent check --strict   # advisory findings count too
+  rsagent check --list     # what is looked at, and why it matters`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if list {
+				return listConditions(c, file)
+			}
 			report, err := look(c, file)
 			if err != nil {
 				return err
@@ -44,10 +48,26 @@ Exits with 0 if the node can serve, 1 if it cannot, 2 if that cannot be told.`,
 		},
 	}
 	c.Flags().StringVar(&file, "config", config.File, "configuration `file`")
+	flagIsTOML(c, "config")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the whole report as JSON")
 	c.Flags().BoolVar(&strict, "strict", false, "exit with 1 for advisory findings too")
 	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "list every condition, also those that hold")
+	c.Flags().BoolVar(&list, "list", false, "print every condition and why it matters, and look at nothing")
+	c.MarkFlagsMutuallyExclusive("list", "json")
 	return c
+}
+
+// listConditions prints what check looks at with the configuration, or with the
+// example where there is none.
+func listConditions(c *cobra.Command, file string) error {
+	cfg, err := config.Load(file)
+	if errors.Is(err, os.ErrNotExist) && !c.Flags().Changed("config") {
+		cfg, err = config.Parse("the example", config.Example())
+	}
+	if err != nil {
+		return err
+	}
+	return health.List(c.OutOrStdout(), agent.Listed(cfg))
 }
 
 func look(c *cobra.Command, file string) (health.Report, error) {
@@ -58,7 +78,7 @@ func look(c *cobra.Command, file string) (health.Report, error) {
 	defer host.Close()
 	cfg, err := config.Load(file)
 	if errors.Is(err, os.ErrNotExist) && !c.Flags().Changed("config") {
-		return agent.CheckFound(host), nil
+		return agent.CheckFound(c.Context(), host), nil
 	}
 	if err != nil {
 		return health.Report{}, err

@@ -16,7 +16,7 @@ func configCommand() *cobra.Command {
 		Args:  knownCommand,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(validateCommand(), showCommand(), exampleCommand())
+	c.AddCommand(validateCommand(), showCommand(), exampleCommand(), importCommand())
 	return c
 }
 
@@ -30,7 +30,8 @@ what was found and what was expected. Quiet if nothing is.
 Exits with 0 if it is good, 1 if it is not, 2 if it cannot be read.`,
 		Example: `  rsagent config validate
   rsagent config validate new.toml && mv new.toml /etc/rsagent/rsagent.toml`,
-		Args: oneFile,
+		Args:              oneFile,
+		ValidArgsFunction: anyFile,
 		RunE: func(_ *cobra.Command, args []string) error {
 			_, err := config.Load(fileOf(args))
 			if problems := config.Problems(nil); errors.As(err, &problems) {
@@ -43,10 +44,11 @@ Exits with 0 if it is good, 1 if it is not, 2 if it cannot be read.`,
 
 func showCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:     "show [FILE]",
-		Short:   "Print the configuration with every default filled in",
-		Example: "  rsagent config show",
-		Args:    oneFile,
+		Use:               "show [FILE]",
+		Short:             "Print the configuration with every default filled in",
+		Example:           "  rsagent config show",
+		Args:              oneFile,
+		ValidArgsFunction: anyFile,
 		RunE: func(c *cobra.Command, args []string) error {
 			cfg, err := config.Load(fileOf(args))
 			if err != nil {

@@ -22,6 +22,10 @@ const (
 	exitGood   = 0
 	exitNo     = 1 // the answer is no
 	exitCannot = 2 // it could not be done
+
+	// exitUnset is EX_CONFIG of sysexits.h: run has no VIP yet, and the unit is
+	// not started again.
+	exitUnset = 78
 )
 
 // exit is the error of a command that ends with a code of its own. Its text, if
@@ -80,7 +84,10 @@ Exit codes of every command: 0 good, 1 the answer is no, 2 it could not be done.
 	root.Version = programVersion()
 	root.SetVersionTemplate("rsagent {{.Version}}\n")
 	root.SetHelpCommand(helpCommand(root))
-	root.AddCommand(runCommand(), checkCommand(), configCommand(), versionCommand())
+	root.AddCommand(runCommand(), checkCommand(), statusCommand(), drainCommand(), undrainCommand(),
+		probeCommand(), configCommand(), undoCommand(), versionCommand(), completionCommand(), manCommand())
+	// Most commands and flags take no file; those that do say so.
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	return root
 }
 

@@ -1,0 +1,108 @@
+package agent
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"rsagent/agent/config"
+	"rsagent/agent/health"
+	"rsagent/tunnel/path"
+)
+
+// Examination is what only `check` looks at: it takes longer than a round may,
+// or tells why something fails that the other conditions see fail. Each source
+// carries its own error.
+type Examination struct {
+	Filters  Filters
+	Services *Services
+	Path     path.Facts // the way between the wire and the services
+
+	Asked []Asked // clients that asked while the wire was watched
+
+	// In and Out are what stands in the way of the first of Node.Ways, by the
+	// rules of policy routing and the routes; empty: nothing that is known.
+	In, Out path.Stop
+}
+
+// examine looks at what the diagnosis is about, all of it side by side.
+func (h Host) examine(ctx context.Context, c config.Config, n Node) *Examination {
+	x := &Examination{}
+	var looks sync.WaitGroup
+	looks.Go(func() { x.Services = h.services(ctx, c, n) })
+	if c.Tunnel.Mode == config.ModeIPIP {
+		looks.Go(func() { x.Filters = h.filters(c, n) })
+		x.Path = lookAtPath(c, n)
+		x.In, x.Out = explain(c, n)
+		x.Asked = h.asked(c, n, x.Path.Wire)
+	}
+	looks.Wait()
+	return x
+}
+
+// Examined returns what `check` judges: the conditions, and before those of the
+// pools, which depend on it, the diagnosis.
+func Examined(c config.Config) []Condition {
+	list := append(underneath(c), nodeConditions(c)...)
+	for i := range list {
+		switch list[i].ID {
+		case localID: // a VRF takes it along
+			list[i].Needs = append(slices.Clone(list[i].Needs), pathVRFID)
+		case deviceID:
+			// The daemon keeps an order, so that no VIP comes while ARP is open. Where
+			// nothing is repaired, one does not hide the other.
+			list[i].Needs = []string{kernelID, deviceKindID}
+		}
+		if vip := list[i].VIP; vip.IsValid() && list[i].ID == vipID(vip) {
+			list[i].Needs = []string{deviceID, vipElsewhereID(vip)}
+		}
+	}
+	list = append(list, diagnosis(c)...)
+	list = append(list, serviceConditions(c)...)
+	return append(list, explainedPools(c)...)
+}
+
+// Listed returns what `check` judges with a configuration, for people who want
+// to know what that is: the findings without what was found.
+func Listed(c config.Config) []health.Finding {
+	var list []health.Finding
+	for _, c := range Examined(c) {
+		list = append(list, health.Finding{ID: c.ID, Title: c.Title, Severity: c.Severity, Effect: c.Effect})
+	}
+	return list
+}
+
+// underneath is what the conditions themselves stand on.
+func underneath(c config.Config) []Condition {
+	if c.Tunnel.Mode != config.ModeIPIP {
+		return nil
+	}
+	return []Condition{linksCarry(c), noVRF(c)}
+}
+
+// diagnosis returns what must hold besides the conditions for clients to be
+// served, and is looked at by `check` only.
+func diagnosis(c config.Config) []Condition {
+	var list []Condition
+	if c.Tunnel.Mode == config.ModeIPIP {
+		list = append(list, filterConditions(c)...)
+		list = append(list, limitConditions()...)
+		list = append(list, pathDiagnosis(c)...)
+	}
+	return list
+}
+
+// needingOnly lets conditions that come after a list need what is in it, or in
+// themselves.
+func needingOnly(list, more []Condition) []Condition {
+	known := make(map[string]bool, len(list)+len(more))
+	for _, c := range list {
+		known[c.ID] = true
+	}
+	more = slices.Clone(more)
+	for i, c := range more {
+		more[i].Needs = slices.DeleteFunc(slices.Clone(c.Needs), func(id string) bool { return !known[id] })
+		known[c.ID] = true
+	}
+	return more
+}
