@@ -103,7 +103,7 @@ func execute(ctx context.Context, args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return image.Run(ctx, accel, program)
+	return image.Run(ctx, accel, program, os.Stderr)
 }
 
 // parseProgram reads the arguments of exec and what goes along of the environment.

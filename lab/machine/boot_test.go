@@ -3,10 +3,14 @@ package machine
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +19,12 @@ import (
 
 // bootScript runs a shell script in a machine and returns what came of it.
 func bootScript(t *testing.T, p Program, script string) (stdout, stderr string, status int, err error) {
+	t.Helper()
+	return bootWithin(t, p, script, os.Stderr, bootLimits()...)
+}
+
+// bootWithin is bootScript with other limits for the program to start.
+func bootWithin(t *testing.T, p Program, script string, progress io.Writer, limits ...time.Duration) (stdout, stderr string, status int, err error) {
 	t.Helper()
 	ctx := context.Background()
 	image, err := Prepare(ctx, os.Stderr)
@@ -32,7 +42,7 @@ func bootScript(t *testing.T, p Program, script string) (stdout, stderr string, 
 	if p.Stdout, p.Stderr = &out, &errs; p.Out == "" {
 		p.Out = filepath.Join(t.TempDir(), "out")
 	}
-	status, err = image.Run(ctx, accel, p)
+	status, err = image.run(ctx, accel, p, progress, limits)
 	return out.String(), errs.String(), status, err
 }
 
@@ -65,8 +75,8 @@ func TestMachineRunsAProgram(t *testing.T) {
 		t.Errorf("standard error (-want +got):\n%s", diff)
 	}
 	got := tree(t, p.Out)
-	if !strings.Contains(got["console.log"], " ") {
-		t.Error("the console of a program that failed is not kept")
+	if console := got["console.log"]; !strings.Contains(console, "Linux version") || !strings.Contains(console, "virtio_blk") {
+		t.Errorf("the console of a program that failed is not kept, or the kernel does not say in it how far it got: %s", console)
 	}
 	if diff := cmp.Diff("-rw-r--r-- result\n", got["d/file"]); diff != "" {
 		t.Errorf("result (-want +got):\n%s", diff)
@@ -96,6 +106,95 @@ func TestMachineThatPanics(t *testing.T) {
 	}
 	if diff := cmp.Diff("last words\n", stdout); diff != "" {
 		t.Errorf("standard output (-want +got):\n%s", diff)
+	}
+}
+
+// freezeFirst makes the first machines of a test such that never begin: qemu
+// runs, but none of its processors does. It returns how many were made in all.
+func freezeFirst(t *testing.T, frozen int) (made func() int) {
+	t.Helper()
+	qemu, err := exec.LookPath("qemu-system-x86_64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	count := filepath.Join(dir, "count")
+	write(t, count, "", 0o644)
+	write(t, filepath.Join(dir, "qemu-system-x86_64"), fmt.Sprintf(`#!/bin/sh
+		echo >>%[1]s
+		[ $(wc -l <%[1]s) -gt %[2]d ] || set -- "$@" -S
+		exec %[3]s "$@"
+	`, count, frozen, qemu), 0o755)
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	return func() int {
+		text, err := os.ReadFile(count)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(text)
+	}
+}
+
+func TestMachineThatDoesNotStartTheProgramIsTriedAgain(t *testing.T) {
+	made := freezeFirst(t, 2)
+	p := Program{Out: filepath.Join(t.TempDir(), "out"), Timeout: time.Minute}
+	var progress bytes.Buffer
+	stdout, stderr, status, err := bootWithin(t, p, `
+		echo once; echo oops >&2; echo result >"$LAB_OUT/file"`, &progress, time.Second, time.Second, lastLimit)
+	if err != nil || status != 0 {
+		t.Fatal(status, err)
+	}
+	if n := made(); n != 3 {
+		t.Errorf("%d machines were made, want 3", n)
+	}
+	const line = "lab: the machine did not start the program within 1s, its console ends in \"\"; trying another one\n"
+	if diff := cmp.Diff(line+line, progress.String()); diff != "" {
+		t.Errorf("progress (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff("once\n|oops\n", stdout+"|"+stderr); diff != "" {
+		t.Errorf("output (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]string{"file": "-rw-r--r-- result\n"}, tree(t, p.Out)); diff != "" {
+		t.Errorf("results (-want +got):\n%s", diff)
+	}
+}
+
+func TestMachinesThatNeverStartTheProgramAreAnError(t *testing.T) {
+	made := freezeFirst(t, 5)
+	var progress bytes.Buffer
+	stdout, _, _, err := bootWithin(t, Program{}, "echo never", &progress, time.Second, time.Second)
+	if !errors.Is(err, errBoot) || stdout != "" {
+		t.Errorf("error %v and output %q, want %q and none", err, stdout, errBoot)
+	}
+	if n, lines := made(), strings.Count(progress.String(), "\n"); n != 2 || lines != 1 {
+		t.Errorf("%d machines were made and %d lines said, want 2 and 1", n, lines)
+	}
+}
+
+// What has begun may have done something, so it is not done again.
+func TestMachineThatHasBegunIsNotTriedAgain(t *testing.T) {
+	for name, said := range map[string]string{"a mark": "\x1e", "a word": "x"} {
+		t.Run(name, func(t *testing.T) {
+			b := &boot{program: Program{Stdout: io.Discard, Stderr: io.Discard}, mark: newMark(), limit: 50 * time.Millisecond}
+			ctx, stop := context.WithCancelCause(context.Background())
+			b.stop = stop
+			ends, readers, err := b.pipes()
+			if err != nil {
+				t.Fatal(err)
+			}
+			reports, errs := make([]report, len(readers)), make([]error, len(readers))
+			var followed sync.WaitGroup
+			followed.Go(func() { b.follow(readers, reports, errs) })
+			if _, err := ends[len(ends)-1].WriteString(said); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(4 * b.limit)
+			closeAll(ends)
+			followed.Wait()
+			if !b.begun || ctx.Err() != nil {
+				t.Errorf("begun %v, and ended by %v; want it begun and not ended", b.begun, context.Cause(ctx))
+			}
+		})
 	}
 }
 

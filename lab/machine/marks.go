@@ -23,13 +23,18 @@ type report struct {
 }
 
 // copyMarked copies a stream of the guest to w without its marks, as it comes.
-// It calls begun at the begin mark and returns at the end mark, or with
-// io.ErrUnexpectedEOF when the stream ends without one.
+// It calls begun when the first of it comes, which is a mark or the program's own
+// words, and returns at the end mark, or with io.ErrUnexpectedEOF when the stream
+// ends without one.
 func copyMarked(w io.Writer, r io.Reader, mark string, begun func()) (report, error) {
 	var held []byte
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := r.Read(buf)
+		if n > 0 && begun != nil {
+			begun()
+			begun = nil
+		}
 		held = append(held, buf[:n]...)
 		for {
 			clear := unmarked(held, mark)
@@ -44,7 +49,6 @@ func copyMarked(w io.Writer, r io.Reader, mark string, begun func()) (report, er
 			held = rest
 			said := strings.TrimSpace(strings.TrimPrefix(string(line), mark))
 			if said == "begin" {
-				begun()
 				continue
 			}
 			return parseReport(said)

@@ -24,14 +24,14 @@ func TestCopyMarked(t *testing.T) {
 		{"a program that says something and fails", "lab-MARK begin\nhello\nlab-MARK end 3\n", "hello\n", report{status: 3}, 1, ""},
 		{"output that does not end its last line", "lab-MARK begin\nhellolab-MARK end 0\n", "hello", report{}, 1, ""},
 		{"output that looks like the start of a mark", "lab-MARK begin\nlab-MAlab-lab-MARK end 1\n", "lab-MAlab-", report{status: 1}, 1, ""},
-		{"standard error, which has no begin mark", "oh\nlab-MARK end 2\n", "oh\n", report{status: 2}, 0, ""},
-		{"results that did not fit", "lab-MARK end 0 results-lost\n", "", report{resultsLost: true}, 0, ""},
-		{"what comes after the end", "lab-MARK end 0\nmore", "", report{}, 0, ""},
+		{"standard error, which has no begin mark", "oh\nlab-MARK end 2\n", "oh\n", report{status: 2}, 1, ""},
+		{"results that did not fit", "lab-MARK end 0 results-lost\n", "", report{resultsLost: true}, 1, ""},
+		{"what comes after the end", "lab-MARK end 0\nmore", "", report{}, 1, ""},
 		{"a machine that stops in the middle", "lab-MARK begin\nhel", "hel", report{}, 1, "unexpected EOF"},
-		{"a machine that stops inside a mark", "hello\nlab-MARK en", "hello\n", report{}, 0, "unexpected EOF"},
+		{"a machine that stops inside a mark", "hello\nlab-MARK en", "hello\n", report{}, 1, "unexpected EOF"},
 		{"no output at all", "", "", report{}, 0, "unexpected EOF"},
-		{"a report without a status", "lab-MARK end\n", "", report{}, 0, `cannot understand the machine's report "end"`},
-		{"a status that no program has", "lab-MARK end 256\n", "", report{}, 0, `cannot understand the machine's report "end 256"`},
+		{"a report without a status", "lab-MARK end\n", "", report{}, 1, `cannot understand the machine's report "end"`},
+		{"a status that no program has", "lab-MARK end 256\n", "", report{}, 1, `cannot understand the machine's report "end 256"`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -42,7 +42,7 @@ func TestCopyMarked(t *testing.T) {
 				t.Errorf("error %v, want %q", err, test.err)
 			}
 			if begun != test.begun {
-				t.Errorf("%d begin marks, want %d", begun, test.begun)
+				t.Errorf("said %d times that it has begun, want %d", begun, test.begun)
 			}
 			if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(report{})); diff != "" {
 				t.Errorf("report (-want +got):\n%s", diff)

@@ -26,7 +26,23 @@ type Capture struct {
 const captureBuffer = 16 << 20
 
 // StartCapture begins to record, before it returns.
-func (s *Site) StartCapture() (*Capture, error) {
+func (s *Site) StartCapture() (*Capture, error) { return s.capture(nil) }
+
+// StartARPCapture is StartCapture of ARP only, for long watches.
+func (s *Site) StartARPCapture() (*Capture, error) {
+	return s.capture([]unix.SockFilter{ // linux/Documentation/networking/filter.rst
+		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: 12},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.ETH_P_ARP, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: frameStart},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+	})
+}
+
+// frameStart is how much of each frame is kept, in bytes: all headers.
+const frameStart = 128
+
+// capture records what a filter of the kernel's lets through; nil: all.
+func (s *Site) capture(filter []unix.SockFilter) (*Capture, error) {
 	c := &Capture{ports: make(map[int]string), done: make(chan struct{})}
 	err := s.segment.Do(func() error {
 		for _, h := range s.Hosts() {
@@ -38,7 +54,10 @@ func (s *Site) StartCapture() (*Capture, error) {
 		}
 		var err error
 		c.socket, err = packetSocket(unix.ETH_P_ALL, 0)
-		return err
+		if err != nil {
+			return err
+		}
+		return c.only(filter)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot capture: %v", err)
@@ -48,6 +67,22 @@ func (s *Site) StartCapture() (*Capture, error) {
 		c.err = c.record()
 	}()
 	return c, nil
+}
+
+func (c *Capture) only(filter []unix.SockFilter) error {
+	if filter == nil {
+		return nil
+	}
+	conn, err := c.socket.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var setErr error
+	err = conn.Control(func(fd uintptr) {
+		setErr = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+			&unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
+	})
+	return errors.Join(err, setErr)
 }
 
 // packetSocket opens a socket for frames of a kind in the namespace of the
@@ -75,7 +110,7 @@ func (c *Capture) record() error {
 	if err != nil {
 		return err
 	}
-	buffer := make([]byte, 128)
+	buffer := make([]byte, frameStart)
 	for {
 		var n int
 		var from unix.Sockaddr

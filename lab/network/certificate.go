@@ -16,18 +16,19 @@ import (
 // ServerName is the name on the nodes' certificates.
 const ServerName = "www.example.org"
 
-// certificate makes a key and a certificate that it signs itself, in PEM.
-func certificate() (cert, key string, err error) {
+// Certificate makes a key and a certificate for a name that it signs itself, in
+// PEM. It is good from two days ago until then.
+func Certificate(name string, until time.Time) (cert, key string, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return "", "", fmt.Errorf("cannot make a key: %v", err)
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1),
-		Subject:      pkix.Name{CommonName: ServerName},
-		DNSNames:     []string{ServerName},
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(24 * time.Hour),
+		Subject:      pkix.Name{CommonName: name},
+		DNSNames:     []string{name},
+		NotBefore:    time.Now().Add(-48 * time.Hour),
+		NotAfter:     until,
 	}
 	signed, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
 	if err != nil {

@@ -40,6 +40,7 @@ type Packet struct {
 	From, To         netip.Addr
 	FromPort, ToPort uint16 // of TCP
 	Flags            byte   // of TCP: FIN 1, SYN 2, RST 4, ACK 16
+	MSS              int    // that TCP announces; 0: none
 	Inner            *Packet
 }
 
@@ -103,11 +104,36 @@ func parsePacket(data []byte) *Packet {
 	switch body := data[header:]; {
 	case p.Protocol == unix.IPPROTO_TCP && len(body) >= 14:
 		p.FromPort, p.ToPort = binary.BigEndian.Uint16(body), binary.BigEndian.Uint16(body[2:])
-		p.Flags = body[13]
+		p.Flags, p.MSS = body[13], announcedMSS(body)
 	case p.Protocol == unix.IPPROTO_IPIP:
 		p.Inner = parsePacket(body)
 	}
 	return p
+}
+
+// announcedMSS is the value of the option in a TCP header (RFC 9293, section
+// 3.2), or 0.
+func announcedMSS(header []byte) int {
+	length := int(header[12]>>4) * 4
+	if length < 20 || length > len(header) {
+		return 0
+	}
+	const end, padding, mss = 0, 1, 2
+	for options := header[20:length]; len(options) > 0; {
+		switch kind := options[0]; {
+		case kind == end:
+			return 0
+		case kind == padding:
+			options = options[1:]
+		case len(options) < 2 || options[1] < 2 || int(options[1]) > len(options):
+			return 0
+		case kind == mss && options[1] == 4:
+			return int(binary.BigEndian.Uint16(options[2:]))
+		default:
+			options = options[options[1]:]
+		}
+	}
+	return 0
 }
 
 // arpRequest is the frame of a broadcast question for an address.

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -38,16 +39,21 @@ const firstPort, ports = 10000, 50000
 
 // Request opens a connection from the host to the VIP, asks for a path with
 // HTTP/1.0 and reads the answer to its end.
-func (h *Host) Request(path string) Answer { return h.answer(path, requestTimeout) }
+func (h *Host) Request(path string) Answer { return h.answer(VIP, path, requestTimeout) }
+
+// RequestOf is Request of any address, for whoever waits less or more.
+func (h *Host) RequestOf(address netip.Addr, timeout time.Duration) Answer {
+	return h.answer(address, "/", timeout)
+}
 
 // Download is Request for something large: it gives up only after a minute.
 // The answer's Node is the body.
-func (h *Host) Download(path string) Answer { return h.answer(path, time.Minute) }
+func (h *Host) Download(path string) Answer { return h.answer(VIP, path, time.Minute) }
 
-func (h *Host) answer(path string, timeout time.Duration) Answer {
+func (h *Host) answer(of netip.Addr, path string, timeout time.Duration) Answer {
 	a := Answer{Sent: time.Now()}
 	port := uint16(firstPort + h.requests.Add(1)%ports)
-	body, err := h.request(path, port, timeout)
+	body, err := h.request(of, path, port, timeout)
 	a.Took = time.Since(a.Sent)
 	if err != nil {
 		a.Error = inAWord(err)
@@ -57,13 +63,14 @@ func (h *Host) answer(path string, timeout time.Duration) Answer {
 	return a
 }
 
-func (h *Host) request(path string, from uint16, timeout time.Duration) (string, error) {
-	conn, err := h.Dial(VIP.String()+":80", from, requestTimeout)
+func (h *Host) request(of netip.Addr, path string, from uint16, timeout time.Duration) (string, error) {
+	deadline := time.Now().Add(timeout)
+	conn, err := h.Dial(of.String()+":80", from, min(timeout, requestTimeout))
 	if err != nil {
 		return "", err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
+	if err := conn.SetDeadline(deadline); err != nil {
 		return "", err
 	}
 	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.0\r\nHost: %s\r\n\r\n", path, ServerName); err != nil {

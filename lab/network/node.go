@@ -40,16 +40,17 @@ http {
 // SlowBytes is the size of /slow: at its rate it takes about 8 seconds.
 const SlowBytes = 512 << 10
 
-// StartNginx starts a web server on the host that answers with the host's name
-// on port 80 and, with TLS and a certificate for ServerName, on 443.
-func (h *Host) StartNginx() (*Process, error) {
-	dir := filepath.Join(h.Dir, "nginx")
+// PrepareNginx writes what nginx needs to answer with the host's name on port 80
+// and, with TLS and a certificate for ServerName, on 443. It returns the
+// directory: nginx.conf, cert.pem and key.pem are there.
+func (h *Host) PrepareNginx() (dir string, err error) {
+	dir = filepath.Join(h.Dir, "nginx")
 	if err := os.MkdirAll(filepath.Join(dir, "www"), 0o755); err != nil {
-		return nil, err
+		return "", err
 	}
-	cert, key, err := certificate()
+	cert, key, err := Certificate(ServerName, time.Now().Add(24*time.Hour))
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	for name, text := range map[string]string{
 		"cert.pem":   cert,
@@ -58,8 +59,17 @@ func (h *Host) StartNginx() (*Process, error) {
 		"www/slow":   strings.Repeat("0123456789abcde\n", SlowBytes/16),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			return nil, err
+			return "", err
 		}
+	}
+	return dir, nil
+}
+
+// StartNginx starts the web server of PrepareNginx on the host.
+func (h *Host) StartNginx() (*Process, error) {
+	dir, err := h.PrepareNginx()
+	if err != nil {
+		return nil, err
 	}
 	p, err := h.Start(exec.Command("nginx", "-p", dir, "-c", filepath.Join(dir, "nginx.conf")))
 	if err != nil {

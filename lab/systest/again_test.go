@@ -15,7 +15,8 @@ import (
 // everySetting is what rsagent may write by itself.
 var everySetting = []string{
 	"net/ipv4/conf/*/arp_ignore", "net/ipv4/conf/*/arp_announce", "net/ipv4/conf/*/rp_filter",
-	"net/ipv4/tcp_fin_timeout",
+	"net/ipv4/conf/*/accept_redirects", "net/ipv4/conf/*/send_redirects",
+	"net/ipv4/tcp_synack_retries", "net/ipv4/tcp_fin_timeout",
 }
 
 func TestASecondStartChangesNothing(t *testing.T) {
@@ -36,6 +37,7 @@ func TestASecondStartChangesNothing(t *testing.T) {
 	first := start()
 	for _, want := range []string{
 		"write net/ipv4/conf/all/arp_ignore", "write net/ipv4/conf/all/arp_announce",
+		"write net/ipv4/conf/all/accept_redirects", "write net/ipv4/conf/default/send_redirects",
 		"write net/ipv4/tcp_fin_timeout", "link new", "address new",
 	} {
 		if !slices.Contains(first, want) {

@@ -3,7 +3,6 @@
 package systest
 
 import (
-	"encoding/json"
 	"os/exec"
 	"testing"
 
@@ -28,13 +27,5 @@ func check(t *testing.T, node *network.Host) (status int, byID map[string]findin
 	if status == 2 {
 		t.Fatalf("check could not be done: %s", p.Log())
 	}
-	var report struct{ Findings []finding }
-	if err := json.Unmarshal([]byte(p.Log()), &report); err != nil {
-		t.Fatalf("check --json is no JSON: %v: %s", err, p.Log())
-	}
-	byID = make(map[string]finding)
-	for _, f := range report.Findings {
-		byID[f.ID] = f
-	}
-	return status, byID
+	return status, findingsIn(t, p.Log())
 }

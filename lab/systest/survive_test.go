@@ -36,7 +36,8 @@ func TestTrafficDoesNotDependOnTheDaemon(t *testing.T) {
 // Here the director checks nothing, so the node gets its share all the while.
 func TestARestartMovesNoPacket(t *testing.T) {
 	site := newService(t)
-	config := site.AgentConfig(network.HTTPPool, "[drain]\nnotice = \"1s\"\n")
+	// This director asks nobody, and goes on sending.
+	config := site.AgentConfig(network.HTTPPool, "[drain]\nnotice = \"1s\"\ntimeout = \"1s\"\n")
 	agent, _ := startAgents(t, site, config)
 	load := site.Client.StartLoad(2 * perSecond)
 	for _, end := range []func(*testing.T, *network.Process){dies, ends, dies} {

@@ -24,6 +24,8 @@ type entry struct {
 
 func (e entry) text() string { return fmt.Sprint(e.Message) }
 
+func (e entry) has(text string) bool { return strings.Contains(e.text(), text) }
+
 func (e entry) String() string {
 	return fmt.Sprintf("%s <%s> %s", e.Program, e.Priority, e.text())
 }
@@ -37,7 +39,7 @@ func (s service) journal() []entry {
 func (s service) said(text string) bool {
 	s.t.Helper()
 	for _, e := range s.journal() {
-		if strings.Contains(e.text(), text) {
+		if e.has(text) {
 			return true
 		}
 	}

@@ -138,8 +138,8 @@ func TestAStopDrainsForLongerThanTheUnitsLimit(t *testing.T) {
 		t.Errorf("the status is %q, want it to speak of the drain", text)
 	}
 	ok(t, <-stopped)
-	if took := time.Since(began); took < 5*time.Second {
-		t.Errorf("the stop took %v, less than the notice", took)
+	if took := time.Since(began); took < stopLimit*time.Second {
+		t.Errorf("the stop took %v, less than the unit's limit", took)
 	}
 	if !s.said("drain ended") || s.said("timed out") || s.said("uncounted") {
 		t.Error("the drain did not come to its end")
@@ -170,13 +170,25 @@ func TestARestartOfTheUnitDoesNotDrain(t *testing.T) {
 	}
 }
 
-func TestAReloadSignalIsWarnedOfAndEndsNothing(t *testing.T) {
+func TestAReloadPutsTheFileInForceAndABadOneIsRefused(t *testing.T) {
 	site := newSite(t)
 	s := start(t, site)
 	pid := s.show("MainPID")
-	s.kill("HUP")
-	s.waitSaid("SIGHUP")
+	const file = "/etc/rsagent/rsagent.toml"
+	reload := func(text, said string) {
+		ok(t, os.WriteFile(file, []byte(text), 0o600))
+		_, err := run("systemctl", "reload", unit)
+		ok(t, err)
+		s.waitSaid(said)
+	}
+	good, err := os.ReadFile(file)
+	ok(t, err)
+	reload(strings.Replace(string(good), `"17"`, `"18"`, 1), `"reloaded"`)
+	reload("vips = [10]\n", "cannot reload")
 	time.Sleep(2 * time.Second) // RestartSec= of the unit, and some
+	if got, err := site.Web1.Sysctl("net/ipv4/tcp_fin_timeout"); err != nil || got != "18" {
+		t.Errorf("net.ipv4.tcp_fin_timeout is %q, %v, want 18", got, err)
+	}
 	s.want("MainPID", pid)
 	s.want("ActiveState", "active")
 	ok(t, site.Web1.UntilReady())
@@ -187,7 +199,7 @@ func TestAReloadSignalIsWarnedOfAndEndsNothing(t *testing.T) {
 		if e.Program != "rsagent" {
 			continue
 		}
-		for _, text := range []string{`"starting"`, "SIGHUP"} {
+		for _, text := range []string{`"starting"`, "cannot reload"} {
 			if strings.Contains(e.text(), text) {
 				priorities[text] = e.Priority
 			}
@@ -196,7 +208,7 @@ func TestAReloadSignalIsWarnedOfAndEndsNothing(t *testing.T) {
 			t.Errorf("the priority is left in the line %v", e)
 		}
 	}
-	if diff := cmp.Diff(map[string]string{`"starting"`: "6", "SIGHUP": "4"}, priorities); diff != "" {
+	if diff := cmp.Diff(map[string]string{`"starting"`: "6", "cannot reload": "3"}, priorities); diff != "" {
 		t.Errorf("priorities of lines (-want +got):\n%s", diff)
 	}
 }

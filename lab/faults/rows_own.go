@@ -1,0 +1,33 @@
+package main
+
+// byHand sets the node up as the shell commands of today do it.
+const byHand = `modprobe ipip; ip addr flush dev tunl0
+	sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2 net.ipv4.conf.tunl0.rp_filter=0 net.ipv4.conf.all.rp_filter=0
+	ip route replace default via 10.9.0.10 advmss 1440
+	ip addr add 10.9.0.100/32 dev tunl0; ip link set tunl0 up; nft delete table ip rsagent 2>/dev/null || true
+`
+
+func ownRows() []row {
+	const good = "cp /etc/rsagent/good.toml /etc/rsagent/rsagent.toml"
+	return []row{
+		{name: "the configuration names another VIP", inject: "sed -i s/10.9.0.100/10.9.0.101/ /etc/rsagent/rsagent.toml",
+			clean: good, sees: fine, id: "tunnel/firewall", undo: good, words: ""},
+		{name: "the configuration lacks the directors", inject: "sed -i '/^directors/d' /etc/rsagent/rsagent.toml; systemctl start rsagent",
+			sees: fine, id: "tunnel/directors", undo: good + "; systemctl reload rsagent", words: "set directors"},
+	}
+}
+
+func handRows() []row {
+	const lo = byHand + "ip addr del 10.9.0.100/32 dev tunl0; ip addr add 10.9.0.100/32 dev lo; "
+	return []row{
+		{name: "by hand: tunl0 is down", hand: true, inject: byHand + "ip link set tunl0 down",
+			sees: some, id: "tunnel/up"},
+		{name: "by hand: rp_filter is strict", hand: true, inject: byHand + "sysctl -qw net.ipv4.conf.tunl0.rp_filter=1",
+			sees: timeout, id: "sysctl/rp_filter/tunl0"},
+		{name: "by hand: arp_ignore is off", hand: true, inject: byHand + "sysctl -qw net.ipv4.conf.all.arp_ignore=0",
+			sees: taken, with: asked, id: "sysctl/arp_ignore/interfaces"},
+		{name: "by hand: the VIP is on lo, tunl0 has no address, and rp_filter is loose", hand: true,
+			inject: lo + "sysctl -qw net.ipv4.conf.tunl0.rp_filter=2",
+			sees:   timeout, id: "sysctl/rp_filter/tunl0"},
+	}
+}

@@ -1,0 +1,48 @@
+package main
+
+func routeRows() []row {
+	return []row{
+		{name: "there is no default route", inject: "ip route del default",
+			sees: timeout, busy: true, id: "path/vanish", undo: "ip route add default via 10.9.0.10", words: "ip route add default via GATEWAY"},
+		{name: "a blackhole route takes the answers", inject: "ip route add blackhole 203.0.113.0/24; ip route add blackhole 198.51.100.0/24",
+			clean: "ip route del blackhole 203.0.113.0/24 2>/dev/null; ip route del blackhole 198.51.100.0/24 2>/dev/null",
+			sees:  timeout, busy: true, id: "path/vanish"},
+		{name: "a rule sends the answers nowhere", inject: "ip rule add from 10.9.0.100 pref 100 blackhole",
+			clean: "ip rule del pref 100 2>/dev/null", sees: timeout, id: "tunnel/out"},
+		{name: "a rule sends the answers to a table that has another gateway",
+			inject: "ip rule add from 10.9.0.100 pref 100 table 77; ip route add default via 10.9.0.99 dev eth0 table 77",
+			undo:   "ip rule del pref 100; ip route flush table 77", words: "ip route show table all | grep 'via 10.9.0.99'",
+			sees: timeout, id: "path/gateway"},
+		{name: "the answers are routed into the tunnel", inject: "ip route replace default dev tunl0",
+			clean: "ip route replace default via 10.9.0.10", undo: "ip route replace default via 10.9.0.10",
+			sees: timeout, busy: true, id: "path/vanish"},
+		{name: "tunl0 is in a VRF", inject: "ip link add vrf1 type vrf table 10; ip link set vrf1 up; ip link set tunl0 master vrf1",
+			clean: "ip link del vrf1", sees: some, id: "path/vrf"},
+		{name: "the gateway has a wrong entry that stays, as neighbour",
+			inject: "ip neigh replace 10.9.0.10 lladdr 02:00:00:00:00:99 dev eth0 nud permanent",
+			clean:  "ip neigh del 10.9.0.10 dev eth0 2>/dev/null", sees: timeout, id: "path/gateway"},
+		{name: "eth0 is down", inject: "ip link set eth0 down",
+			undo: "ip link set eth0 up; ip route replace default via 10.9.0.10", words: "ip link set eth0 up",
+			sees: timeout, id: "path/links"},
+	}
+}
+
+func aroundRows() []row {
+	return []row{
+		{name: "another host holds the VIP, too", at: other,
+			inject: "sysctl -qw net.ipv4.conf.all.arp_ignore=0; ip addr add 10.9.0.100/32 dev eth0",
+			undo:   "ip addr del 10.9.0.100/32 dev eth0", words: "nothing on this node can mend this",
+			sees: some, with: rival, id: "arp/conflict"},
+		{name: "the director marks outer headers as congested", at: director,
+			inject: "nft 'add table ip site; add chain ip site out { type filter hook postrouting priority 0; }; add rule ip site out ip protocol 4 ip ecn set ce'",
+			sees:   timeout, busy: true, id: "path/congested",
+			clean: "nft delete table ip site; ip netns exec web1 nft delete table ip unmark"},
+		{name: "the network drops answers that come from the VIP", at: client,
+			inject: "for a in 8 9 11; do ip addr add 203.0.113.$a/32 dev lo; done; " +
+				"nft 'add table netdev urpf; add chain netdev urpf in { type filter hook ingress device eth0 priority 0; }; add rule netdev urpf in ether saddr 02:00:0a:09:00:1f ip saddr 10.9.0.100 drop'",
+			undo:  "nft delete table netdev urpf; ip netns exec web1 ss -K state syn-recv >/dev/null",
+			clean: "for a in 8 9 11; do ip addr del 203.0.113.$a/32 dev lo; done",
+			words: "nothing on this node can mend this",
+			sees:  timeout, with: crowd, id: "service/answered/http-pool"},
+	}
+}
