@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -19,7 +20,8 @@ func checkCommand() *cobra.Command {
 		Short: "Look at this node and say what is wrong",
 		Long: `Look at this node once and say what is wrong with it, the root cause first,
 with the command that mends it. Changes nothing, and needs no running daemon.
-Without a configuration it judges what it finds on the node.
+Without a configuration, or while that has no VIP, it judges what it finds on
+the node.
 
 Exits with 0 if the node can serve, 1 if it cannot, 2 if that cannot be told.`,
 		Example: `  rsagent check
@@ -58,10 +60,10 @@ Exits with 0 if the node can serve, 1 if it cannot, 2 if that cannot be told.`,
 }
 
 // listConditions prints what check looks at with the configuration, or with the
-// example where there is none.
+// example while that is not written.
 func listConditions(c *cobra.Command, file string) error {
 	cfg, err := config.Load(file)
-	if errors.Is(err, os.ErrNotExist) && !c.Flags().Changed("config") {
+	if describesNoNode(err, c.Flags().Changed("config")) {
 		cfg, err = config.Parse("the example", config.Example())
 	}
 	if err != nil {
@@ -77,13 +79,29 @@ func look(c *cobra.Command, file string) (health.Report, error) {
 	}
 	defer host.Close()
 	cfg, err := config.Load(file)
-	if errors.Is(err, os.ErrNotExist) && !c.Flags().Changed("config") {
+	switch {
+	case describesNoNode(err, c.Flags().Changed("config")):
+		if setsNoVIP(err) {
+			fmt.Fprintf(c.ErrOrStderr(), "%s sets no VIP, so this judges what stands on the node.\n", file)
+		}
 		return agent.CheckFound(c.Context(), host), nil
-	}
-	if err != nil {
+	case err != nil:
 		return health.Report{}, err
 	}
 	return agent.Check(c.Context(), cfg, host), nil
+}
+
+// describesNoNode tells of the error of a configuration whether that is merely
+// not written yet. A file that somebody names has to be there.
+func describesNoNode(err error, named bool) bool {
+	return errors.Is(err, os.ErrNotExist) && !named || setsNoVIP(err)
+}
+
+// setsNoVIP tells of the error of a configuration whether it lacks its VIPs, and
+// nothing else.
+func setsNoVIP(err error) bool {
+	problems := config.Problems(nil)
+	return errors.As(err, &problems) && problems.OnlyVIPs()
 }
 
 // judge turns the report into an exit code. The report has said the rest.

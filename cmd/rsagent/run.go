@@ -68,7 +68,7 @@ While the file has no VIP it exits with 78 and touches nothing.`,
 func chooseConfig(fileGiven bool, file string, vips, directors []string) (config.Config, error) {
 	if len(vips) == 0 && len(directors) == 0 {
 		cfg, err := config.Load(file)
-		if problems := config.Problems(nil); errors.As(err, &problems) && problems.OnlyVIPs() {
+		if setsNoVIP(err) {
 			return cfg, exit{exitUnset, fmt.Sprintf("no VIP is set yet, so nothing is done: put vips and directors into %s, as rsagent.toml(5) says; then: systemctl restart rsagent", file)}
 		}
 		if errors.Is(err, os.ErrNotExist) && !fileGiven {
