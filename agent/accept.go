@@ -57,9 +57,11 @@ func ownersOf(s *Services, listeners []sockets.Listener) []sockets.Process {
 // whyNoAccept says why no process accepts; got is empty if that is not to be
 // seen.
 func whyNoAccept(owners []sockets.Process, takers []sockets.Listener) (got, cause, remedy string) {
-	var stopped, stuck, full []sockets.Process
+	var stopped, frozen, stuck, full []sockets.Process
 	for _, o := range owners {
 		switch {
+		case o.Group.Frozen:
+			frozen = append(frozen, o)
 		case o.Stopped():
 			stopped = append(stopped, o)
 		case o.State == 'D':
@@ -75,6 +77,9 @@ func whyNoAccept(owners []sockets.Process, takers []sockets.Listener) (got, caus
 	case len(stopped) > 0:
 		return commas(stopped) + plural(stopped, " is stopped", " are stopped"),
 			"somebody stopped it by a signal (SIGSTOP), or a debugger holds it", "kill -CONT " + pids(stopped)
+	case len(frozen) > 0:
+		return commas(frozen) + plural(frozen, " is frozen", " are frozen"),
+			"somebody froze its control group, " + printable(frozen[0].Group.Path), thaw(frozen[0].Group)
 	case len(full) > 0:
 		f := full[0]
 		return fmt.Sprintf("%s has %d files open and may have no more than %d", f, f.Files, f.FileLimit),
@@ -90,6 +95,14 @@ func whyNoAccept(owners []sockets.Process, takers []sockets.Listener) (got, caus
 			"restart the service" + byUnit(owners)
 	}
 	return "", "", ""
+}
+
+// thaw lets what is in a group run again.
+func thaw(g sockets.Group) string {
+	if unit := g.Unit(); unit != "" {
+		return "systemctl thaw " + printable(unit)
+	}
+	return fmt.Sprintf("echo 0 >/sys/fs/cgroup%s/cgroup.freeze", printable(g.Path))
 }
 
 func byUnit(owners []sockets.Process) string {

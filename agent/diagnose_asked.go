@@ -53,7 +53,8 @@ func (h Host) asked(c config.Config, n Node, w path.Wire) []Asked {
 // whyUnanswered says what becomes of the request or of the answer; cause is
 // empty if nothing is known. What a filter drops it is asked to let pass for all
 // services.
-func (a Asked) whyUnanswered(device int, f Filters, services []netip.AddrPort) (cause, remedy string) {
+func (a Asked) whyUnanswered(device int, x *Examination, services []netip.AddrPort) (cause, remedy string) {
+	f := x.Filters
 	name := fmt.Sprintf("what %s asks of %s", a.Client, a.Service)
 	switch {
 	// Without a way back the source is not liked either: this is the cause.
@@ -66,6 +67,9 @@ func (a Asked) whyUnanswered(device int, f Filters, services []netip.AddrPort) (
 		cause, remedy = named(name+" is not delivered on this node", a.InStop, a.OutStop)
 	case a.OutErr == nil && a.Out.Link == device:
 		cause, remedy = named(fmt.Sprintf("the answer to %s is routed into the tunnel", a.Client), a.OutStop)
+	case a.OutErr == nil && a.Out.Gateway.IsValid() && x.Path.Unreached[a.Out.Gateway]:
+		return fmt.Sprintf("the answer to %s goes by the gateway %s, which does not answer ARP", a.Client, a.Out.Gateway),
+			fmt.Sprintf("see whose route it is: ip route get %s from %s; and give it a gateway that is there, or take it away: ip route show via %s", a.Client, a.VIP, a.Out.Gateway)
 	}
 	if cause != "" || f.Rules == nil || f.Err != nil {
 		return cause, remedy

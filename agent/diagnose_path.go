@@ -19,6 +19,7 @@ const (
 	pathTCID      = "path/tc"
 	pathXfrmID    = "path/xfrm"
 	pathTunnelsID = "path/tunnels"
+	pathIPVSID    = "path/ipvs"
 	pathLossID    = "path/loss"
 	pathInID      = "path/in"
 	pathOutID     = "path/out"
@@ -30,6 +31,7 @@ const (
 const (
 	lostForAll   = "Every request that a director sends to this node times out."
 	lostForSome  = "Some requests that are sent to this node time out."
+	circles      = "Requests go to another node in place of this one, or round between nodes."
 	answerLost   = "No client gets an answer from this node."
 	otherAnswers = "Clients reach the other host in place of the directors, now and then or always."
 )
@@ -66,7 +68,7 @@ func (n Node) holds(vip netip.Addr) bool {
 // order of the way.
 func pathDiagnosis(c config.Config) []Condition {
 	facts := func(n Node) *path.Facts { return &n.Examined.Path }
-	obstacles := []string{pathLinksID, pathVRFID, pathXDPID, pathTCID, pathXfrmID, pathTunnelsID}
+	obstacles := []string{pathLinksID, pathVRFID, pathXDPID, pathTCID, pathXfrmID, pathTunnelsID, pathIPVSID}
 	before := append([]string{deviceUpID, localID, rpFilterIDStart + c.Tunnel.Device, wayInID, wayOutID, filterInID, filterClientsID}, obstacles...)
 	return []Condition{
 		nothingStops(pathXDPID, "No XDP program takes what the directors send", lostForAll,
@@ -77,6 +79,8 @@ func pathDiagnosis(c config.Config) []Condition {
 			func(n Node) ([]path.Stop, error) { return refuted(facts(n), facts(n).Policies), facts(n).PoliciesErr }),
 		nothingStops(pathTunnelsID, "No other tunnel takes what the directors send", lostForAll,
 			func(n Node) ([]path.Stop, error) { return refuted(facts(n), facts(n).Tunnels), facts(n).LinksErr }),
+		nothingStops(pathIPVSID, "This node does not balance once more what a director has given it", circles,
+			func(n Node) ([]path.Stop, error) { return facts(n).Balancers, facts(n).BalancersErr }),
 		loses(pathLossID, health.Required, "No queue loses what this node sends", answerLost, losesMost),
 		loses("path/queue", health.Advisory, "No queue loses some of what this node sends", "Answers are slow: packets are lost and sent again.", losesSome),
 		gatewayAnswers(),
@@ -161,6 +165,10 @@ func linksCarry(c config.Config) Condition {
 						fmt.Sprintf("ip link set %s up   # its routes by a gateway went with it: ifup, nmcli or networkctl bring them back", l.Name))
 				}
 			}
+			if names := addressless(f, n, c); names != "" {
+				return fail(fmt.Sprintf("no route to any director: %s has no address", names),
+					fmt.Sprintf("ip addr add ADDRESS/PREFIX dev %s   # its routes went with the address: ifup, nmcli or networkctl bring all of it back", names))
+			}
 			if f.Foreign {
 				v.Cause = "this process is in another network namespace than process 1"
 				return fail("no route to any director", "run it where the directors' packets come in, such as: nsenter -t 1 -n rsagent check")
@@ -168,6 +176,21 @@ func linksCarry(c config.Config) Condition {
 			return v
 		},
 	}
+}
+
+// addressless is the only link of a network that is up, if that has no address;
+// empty: there are more, or none, or it has one.
+func addressless(f *path.Facts, n Node, c config.Config) string {
+	var up []string
+	for _, l := range f.Links {
+		if l.Type == etherType && l.Up && l.Kind != "dummy" && l.Master == 0 {
+			up = append(up, l.Name)
+		}
+	}
+	if len(up) != 1 || hasAddress(n, c, up[0]) {
+		return ""
+	}
+	return up[0]
 }
 
 const etherType = 1 // ARPHRD_ETHER

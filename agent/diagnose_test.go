@@ -73,6 +73,8 @@ func TestTheDiagnosisOfAWay(t *testing.T) {
 			f.Tunnels = []path.Stop{{Where: "the tunnel t1", Why: "takes"}}
 			f.Trials = []path.Trial{good}
 		}, health.OK},
+		{"this node balances, too", pathIPVSID, func(f *path.Facts) { f.Balancers = []path.Stop{{Where: "IPVS", Why: "sends on"}} }, health.Failed},
+		{"services of IPVS cannot be listed", pathIPVSID, func(f *path.Facts) { f.BalancersErr = errors.New("no") }, health.Unknown},
 		{"a tunnel takes them", pathTunnelsID, func(f *path.Facts) {
 			f.Tunnels = []path.Stop{{Where: "the tunnel t1", Why: "takes"}}
 			f.Trials = []path.Trial{lost}
@@ -88,7 +90,7 @@ func TestTheDiagnosisOfAWay(t *testing.T) {
 		{"another limit is reached", "limits/ttl", func(f *path.Facts) { f.Limits = []path.Limit{{ID: "conntrack"}} }, health.OK},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			n := Node{Facing: []int{2}, Examined: &Examination{Path: path.Facts{Links: []path.Link{eth0, tunl0}}}}
+			n := Node{Facing: []int{2}, Examined: &Examination{Services: &Services{}, Path: path.Facts{Links: []path.Link{eth0, tunl0}}}}
 			x.do(&n.Examined.Path)
 			found := false
 			for _, condition := range append(underneath(c), diagnosis(c)...) {
@@ -147,7 +149,7 @@ func TestATrialWithoutDirectorsThatIsKeptOutIsNoFault(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			n := Node{Examined: &Examination{Path: path.Facts{Trials: []path.Trial{x.trial}}}}
+			n := Node{Examined: &Examination{Services: &Services{}, Path: path.Facts{Trials: []path.Trial{x.trial}}}}
 			if v := trialArrives(c, nil).Evaluate(n); v.Status != x.want {
 				t.Errorf("got %+v, want %s", v, x.want)
 			}

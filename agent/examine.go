@@ -59,7 +59,7 @@ func Examined(c config.Config) []Condition {
 	}
 	list = append(list, diagnosis(c)...)
 	list = append(list, serviceConditions(c)...)
-	return append(list, explainedPools(c)...)
+	return append(list, explainedPools(c, list)...)
 }
 
 // Listed returns what `check` judges with a configuration, for people who want

@@ -2,25 +2,27 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"rsagent/agent/config"
 	"rsagent/agent/health"
+	"rsagent/tunnel/path"
 )
 
 // explainedPools are the conditions of the pools with what `check` knows of
 // them: one that fails for a reason that was told before is skipped.
-func explainedPools(c config.Config) []Condition {
+func explainedPools(c config.Config, before []Condition) []Condition {
 	list := poolConditions(c)
 	for i, p := range c.Pools {
-		list[i] = explainedPool(list[i], c, p)
+		list[i] = explainedPool(list[i], c, p, before)
 	}
 	return list
 }
 
 // explainedPool does not need the reasons as other conditions need each other: a
 // pool that passes its probe is good also if the kernel does not list sockets.
-func explainedPool(pool Condition, c config.Config, p config.Pool) Condition {
+func explainedPool(pool Condition, c config.Config, p config.Pool, before []Condition) Condition {
 	reasons, judge := []Condition{connectionsHaveRoom(), tcpHasMemory(), listens(c, p), accepts(c, p)}, pool.Evaluate
 	pool.Evaluate = func(n Node) Verdict {
 		v := judge(n)
@@ -32,6 +34,9 @@ func explainedPool(pool Condition, c config.Config, p config.Pool) Condition {
 				return Verdict{Status: health.Skipped, Want: v.Want, Got: v.Got, Cause: r.ID + " is not ok"}
 			}
 		}
+		if id := wayBroken(n, p, v.Got, before); id != "" {
+			return Verdict{Status: health.Skipped, Want: v.Want, Got: v.Got, Cause: id + " is not ok"}
+		}
 		v.Cause = byOwnAddress(n, p, v.Got)
 		if p.Probe.Type != config.ProbeExec {
 			v.Remedy = remedyFor(p, v.Got)
@@ -39,6 +44,22 @@ func explainedPool(pool Condition, c config.Config, p config.Pool) Condition {
 		return v
 	}
 	return pool
+}
+
+// wayBroken is the condition that fails of the way that the probe shares with
+// clients, if the probe got no word of the service; empty: none does.
+func wayBroken(n Node, p config.Pool, got string, before []Condition) string {
+	if !strings.HasPrefix(got, "no answer") && !strings.Contains(got, "refused") {
+		return ""
+	}
+	lost := slices.ContainsFunc(unserved(&n.Examined.Path), func(t path.Trial) bool { return t.Service == p.Address })
+	for _, c := range before {
+		all := c.ID == wayInID || c.ID == pathIPVSID
+		if (all || lost && c.ID == pathInID) && c.Evaluate(n).Status == health.Failed {
+			return c.ID
+		}
+	}
+	return ""
 }
 
 // byOwnAddress compares what the service says by the VIP with what it says by

@@ -13,6 +13,9 @@ type Route struct {
 	Local bool // deliver it to this node
 	Link  int  // else send it out by the link with this index; 0 is none
 
+	// Gateway is the host that it would go by, if it is not sent to its own address.
+	Gateway netip.Addr
+
 	// Source is the address that it would be sent from, if none was given.
 	Source netip.Addr
 }
@@ -77,6 +80,8 @@ func (h *Handle) lookUp(to, from netip.Addr, in int) (Route, error) {
 		switch {
 		case kind == unix.RTA_OIF && len(value) == 4:
 			r.Link = int(binary.NativeEndian.Uint32(value))
+		case kind == unix.RTA_GATEWAY && len(value) == 4:
+			r.Gateway = netip.AddrFrom4([4]byte(value))
 		case kind == unix.RTA_PREFSRC && len(value) == 4:
 			r.Source = netip.AddrFrom4([4]byte(value))
 		}

@@ -104,13 +104,12 @@ func (s *site) both(rows []row) error {
 	if err != nil {
 		return err
 	}
-	quiet := func() {}
+	quiet := func() error { return nil }
 	if rows[0].busy || rows[1].busy {
 		quiet = s.bother()
 	}
 	f, err := s.checkInWords()
-	quiet()
-	if err != nil {
+	if err = errors.Join(err, quiet()); err != nil {
 		return err
 	}
 	for _, r := range rows {

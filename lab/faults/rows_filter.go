@@ -23,6 +23,9 @@ func filterRows() []row {
 			clean: "iptables-legacy -F INPUT", sees: timeout, id: "filter/directors"},
 		{name: "iptables-nft rejects protocol 4", inject: "iptables-nft -A INPUT -p ipencap -j REJECT --reject-with icmp-admin-prohibited",
 			clean: "nft delete table ip filter", sees: some, id: "filter/directors"},
+		{name: "iptables drops by a match that only the kernel can tell",
+			inject: `iptables-nft -A INPUT -p tcp --dport 80 -m u32 --u32 '0>>22&0x3C@12>>16&0x02=0x02' -j DROP`,
+			clean:  "nft delete table ip filter", sees: timeout, id: "path/in", says: "-m u32"},
 		{name: "zones like firewalld's without IPIP",
 			inject: `nft 'add table inet fw; add chain inet fw IN_public; add chain inet fw IN_ZONES;
 				add chain inet fw INPUT { type filter hook input priority 10; };

@@ -41,13 +41,12 @@ func (s *site) do(r row) (o outcome, err error) {
 	if !strings.Contains(o.client, string(r.sees)) || (r.sees != fine && o.client == string(fine)) {
 		err = fmt.Errorf("clients see %q, want %q", o.client, r.sees)
 	}
-	quiet := func() {}
+	quiet := func() error { return nil }
 	if r.busy {
 		quiet = s.bother()
 	}
 	found, checkErr := s.checkInWords()
-	quiet()
-	if checkErr != nil {
+	if checkErr = errors.Join(checkErr, quiet()); checkErr != nil {
 		return o, errors.Join(err, checkErr)
 	}
 	first := found.first()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -161,19 +162,11 @@ print(sum(concurrent.futures.ThreadPoolExecutor(3).map(ask, [8, 9, 11])))`)
 }
 
 // bother has clients ask until the function that it returns is called.
-func (s *site) bother() (quiet func()) {
+func (s *site) bother() (quiet func() error) {
 	ctx, stop := context.WithCancel(context.Background())
-	var clients sync.WaitGroup
-	const many = 24
-	for i := range many {
-		clients.Go(func() {
-			time.Sleep(patience / 5 / many * time.Duration(i)) // they do not come in step
-			for ctx.Err() == nil {
-				s.Client.RequestOf(network.VIP, patience/5)
-			}
-		})
-	}
-	return func() { stop(); clients.Wait() }
+	ended := make(chan error, 1)
+	go func() { ended <- s.Client.Knock(ctx, netip.AddrPortFrom(network.VIP, 80), 10*time.Millisecond) }()
+	return func() error { stop(); return <-ended }
 }
 
 // upload is what comes of sending something large.

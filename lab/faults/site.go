@@ -103,7 +103,11 @@ func (s *site) direct() error {
 	return s.Dir1.Direct([]*network.Host{s.Web1}, 80, 443, uploadPort)
 }
 
-const nginxUnit = `[Service]
+// nginxUnit lets nginx be started as often as rows come one after the other.
+const nginxUnit = `[Unit]
+StartLimitIntervalSec=0
+
+[Service]
 NetworkNamespacePath=/run/netns/web1
 Type=simple
 PIDFile=

@@ -19,6 +19,7 @@ type Process struct {
 	State     byte   // R, S, D, Z, T (stopped by a signal), t (by a debugger)
 	Files     int    // that it has open
 	FileLimit int    // that it may have open, RLIMIT_NOFILE; 0: not known or none
+	Group     Group
 }
 
 // Stopped says that the process does nothing until somebody lets it go on.
@@ -101,6 +102,7 @@ func describe(dir string, pid int) Process {
 	p.Name, p.State = parseStat(string(stat))
 	limits, _ := os.ReadFile(filepath.Join(dir, "limits"))
 	p.FileLimit = parseLimit(string(limits))
+	p.Group = groupOf(dir, filepath.Join(filepath.Dir(filepath.Dir(dir)), "sys/fs/cgroup"))
 	return p
 }
 

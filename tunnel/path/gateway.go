@@ -96,15 +96,20 @@ func foreign() (bool, error) {
 	return own.Ino != first.Ino || own.Dev != first.Dev, nil
 }
 
-// resolved lists those that the kernel can send to at once. What is for others
-// waits.
-func resolved() map[netip.Addr]bool {
-	known := map[netip.Addr]bool{}
+// neighbours are those that the kernel can send to at once, and those that it has
+// asked for and not found. What is for others waits.
+func neighbours() (resolved, unreached map[netip.Addr]bool) {
+	resolved, unreached = map[netip.Addr]bool{}, map[netip.Addr]bool{}
 	list, _ := netlink.NeighList(0, netlink.FAMILY_V4) // none: then nothing is said of answers that are missing
 	for _, n := range list {
-		if a, ok := netip.AddrFromSlice(n.IP); ok && n.State&(unix.NUD_FAILED|unix.NUD_INCOMPLETE) == 0 {
-			known[a.Unmap()] = true
+		a, ok := netip.AddrFromSlice(n.IP)
+		switch {
+		case !ok:
+		case n.State&(unix.NUD_FAILED|unix.NUD_INCOMPLETE) == 0:
+			resolved[a.Unmap()] = true
+		default:
+			unreached[a.Unmap()] = true
 		}
 	}
-	return known
+	return resolved, unreached
 }

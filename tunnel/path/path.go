@@ -60,12 +60,15 @@ type Facts struct {
 	Policies       []Stop // IPsec
 	PoliciesErr    error
 	Tunnels        []Stop // that take what is for the device
+	Balancers      []Stop // services of IPVS on this node
+	BalancersErr   error
 	Queues         []Queue
 	QueuesErr      error
 
 	Node      netip.Addr // the address of this node that the directors send to
 	Gateway   Gateway
 	Resolved  map[netip.Addr]bool    // whose hardware address the kernel knows
+	Unreached map[netip.Addr]bool    // whom the kernel has asked for by ARP, and got no answer
 	Claims    map[netip.Addr][]Claim // who answers ARP for an address
 	ClaimsErr error
 
@@ -100,11 +103,12 @@ func Look(q Question) Facts {
 		defer w.close()
 	}
 	f.static(q)
+	f.Balancers, f.BalancersErr = balancers(q)
 	if w != nil {
 		w.finish(&f)
 	}
 	f.Gateway.look()
-	f.Resolved = resolved()
+	f.Resolved, f.Unreached = neighbours()
 	f.After = readCounters()
 	f.Limits = limits(f.Before, f.After)
 	return f

@@ -36,6 +36,9 @@ func Explain(f Flow) (Stop, error) {
 	if err != nil {
 		return Stop{}, fmt.Errorf("cannot list the rules of policy routing: %w", err)
 	}
+	if !slices.ContainsFunc(rules, func(r netlink.Rule) bool { return r.Table == unix.RT_TABLE_LOCAL }) {
+		return Stop{Where: "policy routing", Why: "has no rule that leads to the table local", Remedy: "ip rule add pref 0 table local"}, nil
+	}
 	slices.SortStableFunc(rules, func(a, b netlink.Rule) int { return a.Priority - b.Priority })
 	until := 0 // the rule that a goto leads to
 	for _, r := range rules {
