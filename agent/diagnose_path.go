@@ -26,6 +26,7 @@ const (
 	pathVanishID  = "path/vanish"
 	pathECNID     = "path/congested"
 	gatewayID     = "path/gateway"
+	pathARPID     = "path/arp"
 )
 
 const (
@@ -83,11 +84,12 @@ func pathDiagnosis(c config.Config) []Condition {
 			func(n Node) ([]path.Stop, error) { return facts(n).Balancers, facts(n).BalancersErr }),
 		loses(pathLossID, health.Required, "No queue loses what this node sends", answerLost, losesMost),
 		loses("path/queue", health.Advisory, "No queue loses some of what this node sends", "Answers are slow: packets are lost and sent again.", losesSome),
+		hearsARP(),
 		gatewayAnswers(),
 		trialArrives(c, append(slices.Clone(before), conntrackID, tcpMemID)),
-		trialAnswered(c, append(slices.Clone(before), pathInID, filterAnswersID, pathLossID, gatewayID)),
+		trialAnswered(c, append(slices.Clone(before), pathInID, filterAnswersID, pathLossID, pathARPID, gatewayID)),
 		notCongested(c),
-		nothingVanishes(c, append(slices.Clone(before), pathInID, pathOutID, pathLossID, gatewayID, pathECNID)),
+		nothingVanishes(c, append(slices.Clone(before), pathInID, pathOutID, pathLossID, pathARPID, gatewayID, pathECNID)),
 		noStrangers(c),
 		claimedByOne(c), claimedByDirectors(c), addressIsOurs(),
 	}
@@ -286,6 +288,28 @@ func loses(id string, severity health.Severity, title, effect string, tooMuch fu
 // anyHalf tells whether a trial has arrived, and nothing came of it.
 func anyHalf(f *path.Facts) bool {
 	return slices.ContainsFunc(unserved(f), func(t path.Trial) bool { return t.Half })
+}
+
+// hearsARP wants the kernel to take the answers of ARP that come in: what is for
+// those who gave them waits for it.
+func hearsARP() Condition {
+	return Condition{
+		ID: pathARPID, Title: "The kernel hears who answers ARP", Effect: "Neither the directors nor this node find each other: all requests time out.", Severity: health.Required,
+		Evaluate: func(n Node) Verdict {
+			f := &n.Examined.Path
+			v := Verdict{Status: health.OK, Want: "it takes the answers of its neighbours", Got: "as wanted"}
+			if f.ClaimsErr != nil {
+				v.Got = "not asked"
+				return v
+			}
+			if len(f.Unheard) > 0 {
+				v.Status, v.Got = health.Failed, fmt.Sprintf("%s answers ARP, and the kernel still waits for that", f.Unheard[0])
+				v.Cause = "a packet filter for ARP drops what comes in"
+				v.Remedy = "look for it: nft list ruleset arp; arptables -S; ebtables -L"
+			}
+			return v
+		},
+	}
 }
 
 // gatewayAnswers wants the gateway to be there, at the address that this node

@@ -79,6 +79,8 @@ func TestTheDiagnosisOfAWay(t *testing.T) {
 			f.Tunnels = []path.Stop{{Where: "the tunnel t1", Why: "takes"}}
 			f.Trials = []path.Trial{lost}
 		}, health.Failed},
+		{"the kernel is deaf to ARP", pathARPID, func(f *path.Facts) { f.Unheard = []netip.Addr{director} }, health.Failed},
+		{"ARP was not asked", pathARPID, func(f *path.Facts) { f.ClaimsErr = errors.New("no") }, health.OK},
 		{"a director answers for the VIP", "arp/elsewhere", func(f *path.Facts) { f.Claims = claims(mac("02:00:0a:09:00:15")) }, health.OK},
 		{"somebody else does", "arp/elsewhere", func(f *path.Facts) { f.Claims = claims(mac("02:00:0a:09:00:20")) }, health.Failed},
 		{"a virtual router does", "arp/elsewhere", func(f *path.Facts) { f.Claims = claims(mac("00:00:5e:00:01:33")) }, health.OK},

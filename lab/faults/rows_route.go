@@ -21,6 +21,9 @@ func routeRows() []row {
 		{name: "the gateway has a wrong entry that stays, as neighbour",
 			inject: "ip neigh replace 10.9.0.10 lladdr 02:00:00:00:00:99 dev eth0 nud permanent",
 			clean:  "ip neigh del 10.9.0.10 dev eth0 2>/dev/null", sees: timeout, id: "path/gateway"},
+		{name: "a packet filter drops ARP", inject: "nft 'add table arp site; add chain arp site in { type filter hook input priority 0; policy drop; }'; " +
+			"ip neigh flush dev eth0; ip netns exec dir1 ip neigh flush dev eth0",
+			undo: "nft delete table arp site", words: "nft list ruleset arp", sees: timeout, busy: true, id: "path/arp"},
 		{name: "this node balances the VIP, too, to another one",
 			inject: "ipvsadm -A -t 10.9.0.100:80 -s rr; ipvsadm -a -t 10.9.0.100:80 -r 10.9.0.32 -i",
 			clean:  "ipvsadm -C", sees: refused, id: "path/ipvs"},

@@ -96,20 +96,24 @@ func foreign() (bool, error) {
 	return own.Ino != first.Ino || own.Dev != first.Dev, nil
 }
 
-// neighbours are those that the kernel can send to at once, and those that it has
-// asked for and not found. What is for others waits.
-func neighbours() (resolved, unreached map[netip.Addr]bool) {
-	resolved, unreached = map[netip.Addr]bool{}, map[netip.Addr]bool{}
+// neighbours reads whom the kernel can send to at once, and whom it has asked for
+// and not found. What is for others waits.
+func (f *Facts) neighbours() {
+	f.Resolved, f.Unreached = map[netip.Addr]bool{}, map[netip.Addr]bool{}
 	list, _ := netlink.NeighList(0, netlink.FAMILY_V4) // none: then nothing is said of answers that are missing
 	for _, n := range list {
 		a, ok := netip.AddrFromSlice(n.IP)
+		a = a.Unmap()
 		switch {
 		case !ok:
 		case n.State&(unix.NUD_FAILED|unix.NUD_INCOMPLETE) == 0:
-			resolved[a.Unmap()] = true
+			f.Resolved[a] = true
 		default:
-			unreached[a.Unmap()] = true
+			f.Unreached[a] = true
+		}
+		// It waits still, so the answer to this look came while it did.
+		if n.State&unix.NUD_INCOMPLETE != 0 && len(f.Claims[a]) > 0 {
+			f.Unheard = append(f.Unheard, a)
 		}
 	}
-	return resolved, unreached
 }

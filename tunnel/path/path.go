@@ -69,6 +69,7 @@ type Facts struct {
 	Gateway   Gateway
 	Resolved  map[netip.Addr]bool    // whose hardware address the kernel knows
 	Unreached map[netip.Addr]bool    // whom the kernel has asked for by ARP, and got no answer
+	Unheard   []netip.Addr           // whom the kernel asks for by ARP in vain, although they answer
 	Claims    map[netip.Addr][]Claim // who answers ARP for an address
 	ClaimsErr error
 
@@ -108,7 +109,7 @@ func Look(q Question) Facts {
 		w.finish(&f)
 	}
 	f.Gateway.look()
-	f.Resolved, f.Unreached = neighbours()
+	f.neighbours()
 	f.After = readCounters()
 	f.Limits = limits(f.Before, f.After)
 	return f
