@@ -9,6 +9,7 @@
 package path
 
 import (
+	"errors"
 	"net/netip"
 	"time"
 )
@@ -53,7 +54,7 @@ type Facts struct {
 	Foreign    bool // this process is in another network namespace than process 1
 	ForeignErr error
 
-	Classifiers    []Stop // filters of tc that take the packets
+	Classifiers    []Stop // filters of tc, and programs of tcx, that take the packets
 	ClassifiersErr error
 	Programs       []Stop // XDP
 	ProgramsErr    error
@@ -124,6 +125,8 @@ func (f *Facts) static(q Question) {
 	s := samplesOf(q, f.Node)
 	f.Queues, f.QueuesErr = queues(f.Links)
 	f.Classifiers, f.ClassifiersErr = classifiers(f.Links, q, s)
+	beside, err := express(f.Links, q, s)
+	f.Classifiers, f.ClassifiersErr = append(f.Classifiers, beside...), errors.Join(f.ClassifiersErr, err)
 	f.Programs, f.ProgramsErr = programs(f.Links, q, s)
 	f.Policies, f.PoliciesErr = policies(q, s, f.Links)
 	f.Tunnels = rivals(f.Links, q, f.Node)
