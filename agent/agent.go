@@ -138,7 +138,7 @@ func New(c config.Config, host Host, log zerolog.Logger, version string) (*Agent
 	if err != nil {
 		return nil, err
 	}
-	a.metrics = health.NewMetrics(version, a.report)
+	a.metrics = health.NewMetrics(version, a.latest.Load)
 	a.latest.Store(health.NewStanding(health.Report{}))
 	return a, nil
 }
