@@ -45,8 +45,8 @@ func (r *Refusal) Error() string {
 }
 
 // Agent is the daemon. Its fields belong to the loop, but for those that may
-// be used concurrently: latest, pools, word, witnesses, metrics, audience, orders,
-// posted and drainsAnything.
+// be used concurrently: latest, pools, weights, word, witnesses, metrics, audience,
+// orders, posted and drainsAnything.
 type Agent struct {
 	config   config.Config
 	judge    *judge
@@ -65,6 +65,9 @@ type Agent struct {
 	word      *word
 	witnesses *witnesses
 	probes    map[string]*probing // by pool
+	weights   *weights
+	weighing  *weighing // the source of the weight; nil: none is followed
+	ready     readySince
 
 	flaps      flaps
 	steadiness steadiness
@@ -78,6 +81,7 @@ type Agent struct {
 	unseen    lastSaid         // of a drain file that cannot be looked for
 	unwatched lastSaid         // of settings that cannot be watched
 	forgetful lastSaid         // of a ledger that cannot be written
+	unkept    lastSaid         // of a weight that cannot be remembered
 	unlisted  lastSaid         // of a sweep that could not list everything
 
 	succession succession
@@ -109,6 +113,8 @@ func New(c config.Config, host Host, log zerolog.Logger, version string) (*Agent
 		host: host, log: log, systemd: s,
 		filter:     &filter{config: c},
 		pools:      results{byPool: make(map[string]probe.Result)},
+		weights:    newWeights(),
+		ready:      make(readySince),
 		word:       newWord(),
 		witnesses:  newWitnesses(),
 		probes:     make(map[string]*probing),
@@ -138,7 +144,7 @@ func New(c config.Config, host Host, log zerolog.Logger, version string) (*Agent
 	if err != nil {
 		return nil, err
 	}
-	a.metrics = health.NewMetrics(version, a.report)
+	a.metrics = health.NewMetrics(version, a.latest.Load)
 	a.latest.Store(health.NewStanding(health.Report{}))
 	return a, nil
 }
@@ -185,6 +191,8 @@ func (a *Agent) Run(ctx context.Context, listener net.Listener, signals <-chan o
 	}
 	a.probe(ctx)
 	defer a.endProbes()
+	a.followWeight(ctx)
+	defer a.endWeight()
 	known := make(chan struct{})
 	a.followDrainFile(ctx)
 	defer func() { a.endDrainFile() }()
@@ -296,7 +304,9 @@ func (a *Agent) configureEndpoint() {
 // publish makes the report the one that everybody sees.
 func (a *Agent) publish(r health.Report) {
 	a.logTransitions(a.report(), r)
-	a.latest.Store(health.NewStanding(r))
+	s := health.NewStanding(r)
+	a.weigh(s)
+	a.latest.Store(s)
 	a.post()
 }
 

@@ -18,9 +18,11 @@ func Check(ctx context.Context, c config.Config, host Host) health.Report {
 	var tries sync.WaitGroup
 	var pools map[string]probe.Result
 	tries.Go(func() { pools = tryPools(ctx, c) })
+	var weight Weighed
+	tries.Go(func() { weight = weightOnce(ctx, c, host.Root) })
 	n.Examined = host.examine(ctx, c, n) // on this thread, which is in the namespace of the host
 	tries.Wait()
-	n.Pools = pools
+	n.Pools, n.Weight = pools, weight
 	return health.NewReport(n.Time, evaluate(Examined(c), n))
 }
 

@@ -74,10 +74,10 @@ func (a *Agent) state() (s control.State, changed <-chan struct{}) {
 	if s.Drains == nil {
 		s.Drains = []control.Draining{}
 	}
-	s.State, s.Why = stateOf(standing.Node)
+	s.State, s.Why, s.Weight = stateOf(standing.Node, now)
 	for name, v := range standing.Pools {
 		p := control.Pool{Name: name}
-		p.State, p.Why = stateOf(v)
+		p.State, p.Why, p.Weight = stateOf(v, now)
 		s.Pools = append(s.Pools, p)
 	}
 	slices.SortFunc(s.Pools, func(a, b control.Pool) int { return strings.Compare(a.Name, b.Name) })
@@ -85,16 +85,18 @@ func (a *Agent) state() (s control.State, changed <-chan struct{}) {
 	return s, changed
 }
 
-func stateOf(v health.Verdict) (state, why string) {
+func stateOf(v health.Verdict, now time.Time) (state, why string, w control.Weight) {
+	w = control.Weight{Percent: v.WeightAt(now), Full: v.Weight.Full}
 	switch {
 	case v.Drained:
-		return control.Drained, ""
+		return control.Drained, "", w
 	case v.Draining:
-		return control.IsDraining, ""
+		return control.IsDraining, "", w
 	case v.Ready:
-		return control.Ready, ""
+		w.Until = v.Weight.Until(now)
+		return control.Ready, "", w
 	}
-	return control.NotReady, v.Why
+	return control.NotReady, v.Why, w
 }
 
 // handle does what a client asks for.

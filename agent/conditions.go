@@ -5,6 +5,7 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 
 	"rsagent/agent/config"
 	"rsagent/agent/health"
@@ -15,7 +16,7 @@ import (
 // the VIPs and the VIPs need it, so at no moment is a VIP on a node that would
 // answer ARP for it.
 func Conditions(c config.Config) []Condition {
-	return append(nodeConditions(c), poolConditions(c)...)
+	return slices.Concat(nodeConditions(c), poolConditions(c), weightConditions(c))
 }
 
 func nodeConditions(c config.Config) []Condition {

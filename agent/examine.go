@@ -59,7 +59,8 @@ func Examined(c config.Config) []Condition {
 	}
 	list = append(list, diagnosis(c)...)
 	list = append(list, serviceConditions(c)...)
-	return append(list, explainedPools(c, list)...)
+	list = append(list, explainedPools(c, list)...)
+	return append(list, weightConditions(c)...)
 }
 
 // Listed returns what `check` judges with a configuration, for people who want

@@ -49,6 +49,71 @@ func FuzzMemory(f *testing.F) {
 	})
 }
 
+// A weight is a whole number of percent, whatever a file or a program says.
+func FuzzWeight(f *testing.F) {
+	for _, s := range []string{"0", "100\n", " 7 ", "101", "-1", "+1", "1e1", "0x1", "\u0661", "007", "99999999999999999999", "1\n2", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		percent, good := parseWeight(text)
+		if !good {
+			return
+		}
+		digits := strings.TrimLeft(strings.TrimSpace(text), "0")
+		if digits == "" {
+			digits = "0"
+		}
+		if percent < 0 || percent > 100 || strconv.Itoa(percent) != digits {
+			t.Fatalf("%q is taken for %d", text, percent)
+		}
+	})
+}
+
+// Whatever the kernel says of its load and its processors, what comes of it is a
+// weight that takes no node out, or an error.
+func FuzzLoad(f *testing.F) {
+	f.Add("0.00 0.01 0.05 1/128 25248\n", "0-3\n")
+	f.Add("-1", "0,2-3,5\n")
+	f.Add("Inf", "0-65535")
+	f.Add("NaN 1", "5-1")
+	f.Add("1e300 1", "0")
+	f.Fuzz(func(t *testing.T, load, online string) {
+		if percent, err := weightOf(load, online); err == nil && (percent < 1 || percent > 100) {
+			t.Fatalf("%q on %q is %d", load, online, percent)
+		}
+	})
+}
+
+// What is believed of the weight is one, and is read the same when it is written
+// again.
+func FuzzWeightMemory(f *testing.F) {
+	f.Add([]byte(`{"Written":"2026-01-02T03:04:05Z","Percent":30,"Ready":{"":"2026-01-02T03:04:00Z","web":"2026-01-02T03:04:05Z"}}`))
+	f.Add([]byte(`{"Written":"2026-01-02T03:04:05Z","Percent":300,"Ready":null}`))
+	f.Add([]byte(`{"Written":"2026-01-02T03:04:05Z","Ready":{"web":"2027-01-02T03:04:05Z"}} {}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		m, err := parseWeightMemory(text)
+		if err != nil {
+			return
+		}
+		if m.Percent < 0 || m.Percent > 100 || m.Ready == nil {
+			t.Fatalf("%+v was believed", m)
+		}
+		for pool, since := range m.Ready {
+			if since.After(m.Written) {
+				t.Fatalf("%q of later was believed: %+v", pool, m)
+			}
+		}
+		written, err := json.Marshal(m)
+		if err != nil {
+			return // a year that RFC 3339 has not
+		}
+		again, err := parseWeightMemory(written)
+		if diff := cmp.Diff(m, again); err != nil || diff != "" {
+			t.Fatalf("%v, (-read +written and read):\n%s", err, diff)
+		}
+	})
+}
+
 // Whatever a process calls itself, what is said of it is fit for a line of a log.
 func FuzzProcess(f *testing.F) {
 	f.Add("Name:\tip\nPPid:\t7\nNSpid:\t9\t3\n", "ip\x00addr\x00del\x00", "0::/system.slice/networking.service\n")

@@ -186,6 +186,7 @@ func (a *Agent) sweep() {
 	}
 	a.lookForDrainFile()
 	a.round(health.FromSweep)
+	a.keepWeight()
 }
 
 // ping tells systemd's watchdog that the loop is at work, if that is due: it
@@ -199,9 +200,9 @@ func (a *Agent) ping() {
 }
 
 // announce closes known, once, when the report that everybody sees has a
-// result for every pool.
+// result for every pool, and the weight.
 func (a *Agent) announce(known chan<- struct{}) chan<- struct{} {
-	if known == nil || a.report().PoolsUnknown() {
+	if known == nil || a.report().PoolsUnknown() || unweighed(a.report()) {
 		return known
 	}
 	close(known)

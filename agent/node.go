@@ -25,6 +25,7 @@ type Node struct {
 	Sysctl      sysctl.Values
 	Unwatched   error // why a change of Sysctl may be seen at the next sweep only
 	Pools       map[string]probe.Result
+	Weight      Weighed
 	Draining    map[string]DrainState // by pool; wholeNode: the node. Nil: nothing drains
 	Held        map[string]string     // why the repair of a condition is held back, by its id
 	Unsteady    map[string]string     // why a condition that holds does so for a moment only, by its id
@@ -34,8 +35,8 @@ type Node struct {
 
 	Looks looks // what of this is as it was before
 
-	// Old says that all but Pools, Draining, Held and Unsteady is of an earlier look, taken
-	// at Time, since a newer one could not see links, addresses or the packet
+	// Old says that all but Pools, Weight, Draining, Held and Unsteady is of an earlier
+	// look, taken at Time, since a newer one could not see links, addresses or the packet
 	// filter. Nothing is repaired by it.
 	Old bool
 }

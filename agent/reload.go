@@ -96,6 +96,7 @@ func (a *Agent) reload(ctx context.Context) {
 	a.configureEndpoint()
 	a.followDrainFile(ctx)
 	a.probe(ctx)
+	a.followWeight(ctx)
 	a.abandon()
 	a.log.Info().Int("vips", len(c.VIPs)).Int("pools", len(c.Pools)).Msg("reloaded")
 }

@@ -146,6 +146,7 @@ func (a *Agent) observe() Node {
 		n.Old, n.Looks = true, looks{}
 	}
 	n.Pools = a.pools.all()
+	n.Weight = a.weights.get()
 	n.Draining = a.drainStates()
 	n.Held = a.held()
 	n.Unsteady = a.unsteady()

@@ -29,6 +29,7 @@ func (a *Agent) Resume(directory string) {
 		a.pools.set(pool, result)
 	}
 	a.resumeDrains(directory)
+	a.resumeWeight(directory)
 }
 
 // keep holds the socket open beyond the end of the listener, so that who asks

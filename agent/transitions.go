@@ -6,7 +6,7 @@ import (
 
 // logTransitions logs what changed from one report to the next. Nothing is
 // said of what follows from something else, of what is good at the start, of
-// pools that were not asked yet, nor of the drain, which has lines of its own.
+// what was not asked yet, nor of the drain, which has lines of its own.
 func (a *Agent) logTransitions(before, now health.Report) {
 	was := make(map[string]health.Finding, len(before.Findings))
 	for _, f := range before.Findings {
@@ -20,7 +20,8 @@ func (a *Agent) logTransitions(before, now health.Report) {
 		if f.Status == old.Status && !explained || f.Status == health.Skipped || health.IsDrain(f.ID) {
 			continue
 		}
-		if !seen && (f.Status == health.OK || health.IsPool(f.ID) && f.Status == health.Unknown) {
+		unasked := f.Status == health.Unknown && (health.IsPool(f.ID) || f.Got == notWeighed)
+		if !seen && (f.Status == health.OK || unasked) {
 			continue
 		}
 		a.logFinding(f)

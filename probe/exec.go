@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -23,18 +24,54 @@ const (
 	leftOpen = 100 * time.Millisecond
 )
 
-// tryExec runs the command in a process group of its own, and leaves nothing of
-// that group behind. The command gets no input and a fixed environment: the
-// agent's own, such as NOTIFY_SOCKET, is not meant for it.
+// tryExec runs the command; what it writes is of use only where it fails.
 func (t Target) tryExec(ctx context.Context) error {
 	if len(t.Command) == 0 || !filepath.IsAbs(t.Command[0]) {
 		return fmt.Errorf("cannot probe: a command needs an absolute path, not %q", t.Command)
 	}
 	var said tail
-	cmd := exec.CommandContext(ctx, t.Command[0], t.Command[1:]...)
+	err := run(ctx, t.Command, &said, &said)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return commandError(err, said.lastLine())
+}
+
+// outputLimit is how many bytes a command may print that is asked for something.
+const outputLimit = 4 << 10
+
+// Output runs a command as an Exec probe does, and returns what it prints. It is
+// an error if the command fails, takes longer than the timeout, or prints more
+// than 4 KiB. If ctx ends first, Output ends at once and returns the cause.
+func Output(ctx context.Context, command []string, timeout time.Duration) (string, error) {
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	var out head
+	var said tail
+	err := run(limited, command, &out, &said)
+	switch {
+	case ctx.Err() != nil:
+		return "", context.Cause(ctx)
+	case limited.Err() != nil:
+		return "", fmt.Errorf("it did not end within %v", timeout)
+	}
+	if err := commandError(err, said.lastLine()); err != nil {
+		return "", err
+	}
+	if out.more {
+		return "", fmt.Errorf("it prints more than %d bytes", outputLimit)
+	}
+	return string(out.text), nil
+}
+
+// run runs a command, its absolute path and its arguments, in a process group of
+// its own, and leaves nothing of that group behind. The command gets no input and
+// a fixed environment: the agent's own, such as NOTIFY_SOCKET, is not meant for it.
+func run(ctx context.Context, command []string, out, said io.Writer) error {
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-	cmd.Stdout, cmd.Stderr = &said, &said
+	cmd.Stdout, cmd.Stderr = out, said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = leftOpen
 	if err := cmd.Start(); err != nil {
@@ -44,11 +81,7 @@ func (t Target) tryExec(ctx context.Context) error {
 	// The command has ended, by itself or killed when ctx did, but was not waited
 	// for: the group's number cannot belong to anyone else yet.
 	unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
-	err := cmd.Wait()
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return commandError(err, said.lastLine())
+	return cmd.Wait()
 }
 
 // awaitExit returns when the process has ended, without reaping it.
@@ -69,6 +102,20 @@ func commandError(err error, line string) error {
 		return err
 	}
 	return fmt.Errorf("%v: %s", err, line)
+}
+
+// head keeps the beginning of what is written to it. More says that there was
+// more. Like tail it is for one goroutine.
+type head struct {
+	text []byte
+	more bool
+}
+
+func (w *head) Write(p []byte) (int, error) {
+	room := outputLimit - len(w.text)
+	w.more = w.more || len(p) > room
+	w.text = append(w.text, p[:min(len(p), room)]...)
+	return len(p), nil
 }
 
 // tail keeps the end of what is written to it. One goroutine of os/exec writes,

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -69,6 +70,50 @@ func TestExecKillsTheWholeGroup(t *testing.T) {
 		if !goneSoon(pid) {
 			t.Errorf("the %s lives on", name)
 		}
+	}
+}
+
+func TestOutput(t *testing.T) {
+	noLeaks(t)
+	dir := t.TempDir()
+	const short = time.Second // of those that have no end
+	for name, test := range map[string]struct{ script, want, wantError string }{
+		"what it prints":                  {"echo 50; echo odd >&2", "50\n", ""},
+		"nothing":                         {"", "", ""},
+		"as much as is taken":             {"printf %04096d 7", strings.Repeat("0", outputLimit-1) + "7", ""},
+		"more than is taken":              {"printf %04097d 7", "", "it prints more than 4096 bytes"},
+		"no end of it":                    {"while :; do echo 1234567890; done", "", "it did not end within 1s"},
+		"a failure":                       {"echo 50; echo no such disk >&2; exit 3", "", "exit status 3: no such disk"},
+		"a failure after much was said":   {"printf %09000d 7; exit 3", "", "exit status 3"},
+		"a process that keeps the output": {"setsid sleep 0.5 & echo 50", "50\n", ""},
+		"too slow, with a child":          {"sleep 60 & echo $! > " + dir + "/child; echo 50; wait", "", "it did not end within 1s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			timeout := time.Minute
+			if strings.Contains(test.wantError, "did not end") {
+				timeout = short
+			}
+			got, err := Output(t.Context(), []string{"/bin/sh", "-c", test.script}, timeout)
+			gotError := ""
+			if err != nil {
+				gotError = err.Error()
+			}
+			if got != test.want || gotError != test.wantError {
+				t.Errorf("got %q, %q, want %q, %q", got, gotError, test.want, test.wantError)
+			}
+		})
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "child"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err != nil || !goneSoon(pid) {
+		t.Errorf("the child lives on (%v)", err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(os.ErrClosed)
+	if _, err := Output(ctx, []string{"/bin/sleep", "60"}, time.Minute); err != os.ErrClosed {
+		t.Errorf("at the end of the context: %v, want %v", err, os.ErrClosed)
 	}
 }
 

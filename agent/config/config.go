@@ -68,6 +68,7 @@ type Config struct {
 	Sysctl []Sysctl
 	Health Health
 	Drain  Drain
+	Weight Weight
 	Repair Repair
 	Log    Log
 	// Pools are the services of this node in the order of the file.

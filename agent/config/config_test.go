@@ -93,6 +93,7 @@ func withDefaults() Config {
 		Tunnel: Tunnel{Mode: ModeIPIP, Device: "tunl0", OnStop: "keep", Guard: true, ClampMSS: MSSClamp{Auto: true}},
 		Health: Health{Listen: ":9380", DrainStatus: 503},
 		Drain:  Drain{Notice: 30 * time.Second, Timeout: 5 * time.Minute, Fall: 3, Idle: 5 * time.Second},
+		Weight: Weight{From: WeightNone, Interval: 10 * time.Second, Timeout: 5 * time.Second},
 		Repair: Repair{Sweep: 10 * time.Second, Flaps: 10},
 		Log:    Log{Level: "info", Format: "auto"},
 	}

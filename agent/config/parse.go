@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,11 +70,12 @@ type tableKeys struct {
 // tables names every key of the file but those under [sysctl], which takes any.
 func tables() []tableKeys {
 	return []tableKeys{
-		{"", []string{"vips", "directors", "tunnel", "sysctl", "health", "drain", "repair", "log", "pool"}},
+		{"", []string{"vips", "directors", "tunnel", "sysctl", "health", "drain", "weight", "repair", "log", "pool"}},
 		{"[tunnel]", []string{"mode", "device", "on_stop", "guard", "clamp_mss"}},
 		{"[sysctl]", nil},
 		{"[health]", []string{"listen", "agent_listen", "drain_status", "allow"}},
 		{"[drain]", []string{"notice", "timeout", "fall", "idle", "file"}},
+		{"[weight]", []string{"from", "file", "command", "interval", "timeout", "slow_start"}},
 		{"[repair]", []string{"sweep", "flaps"}},
 		{"[log]", []string{"level", "format"}},
 		{"[[pool]]", []string{"name", "vip", "address", "port", "probe"}},
@@ -133,6 +133,7 @@ func (f *file) config() Config {
 	c.Sysctl = f.sysctls()
 	c.Health = f.top("health").health()
 	c.Drain = f.top("drain").drain()
+	c.Weight = f.top("weight").weight()
 	c.Repair = f.top("repair").repair()
 	c.Log = f.top("log").log()
 	c.Pools = f.pools()
@@ -223,7 +224,7 @@ func (s section) drain() Drain {
 		Fall:    s.count("fall", 3),
 		Idle:    s.duration("idle", 5*time.Second, 0),
 		File: s.text("file", "", `an absolute path such as "/etc/rsagent/drain", or "" for none`, func(t string) bool {
-			return t == "" || path.IsAbs(t) && path.Clean(t) == t && t != "/" && lineOfText(t)
+			return t == "" || absoluteFile(t)
 		}),
 	}
 }

@@ -174,7 +174,7 @@ func (s section) probe() Probe {
 		in.http(&p)
 		in.https(&p)
 	case ProbeExec:
-		p.Command = in.command()
+		p.Command = in.command("an exec probe")
 	}
 	return p
 }
@@ -268,11 +268,12 @@ func (s section) https(p *Probe) {
 	}
 }
 
-// command reads the program of an exec probe and its arguments.
-func (s section) command() []string {
+// command reads a program and its arguments; what has it run is named where there
+// is none.
+func (s section) command(what string) []string {
 	const expected = `a list such as ["/usr/local/bin/check", "--fast"]`
 	if !s.has("command") {
-		s.note(s.at, s.full("command"), "an exec probe without a command", expected)
+		s.note(s.at, s.full("command"), what+" without a command", expected)
 		return nil
 	}
 	words := s.words("command", expected)

@@ -28,6 +28,7 @@ func (c Config) TOML() []byte {
 		quote(h.Listen), quote(h.AgentListen), h.DrainStatus, prefixTexts(h.Allow))
 	fmt.Fprintf(&b, "\n[drain]\nnotice = %q\ntimeout = %q\nfall = %d\nidle = %q\nfile = %s\n",
 		shortDuration(c.Drain.Notice), shortDuration(c.Drain.Timeout), c.Drain.Fall, shortDuration(c.Drain.Idle), quote(c.Drain.File))
+	b.WriteString(c.Weight.toml())
 	fmt.Fprintf(&b, "\n[repair]\nsweep = %q\nflaps = %d\n", shortDuration(c.Repair.Sweep), c.Repair.Flaps)
 	fmt.Fprintf(&b, "\n[log]\nlevel = %s\nformat = %s\n", quote(c.Log.Level), quote(c.Log.Format))
 
@@ -89,17 +90,31 @@ func (p Probe) toml() []string {
 	text("verify", p.Verify)
 	text("ca_file", p.CAFile)
 	if len(p.Command) > 0 {
-		command := make([]string, len(p.Command))
-		for i, w := range p.Command {
-			command[i] = quote(w)
-		}
-		keys = append(keys, "command = ["+strings.Join(command, ", ")+"]")
+		keys = append(keys, "command = "+commandText(p.Command))
 	}
 	return append(keys,
 		fmt.Sprintf("interval = %q", shortDuration(p.Interval)),
 		fmt.Sprintf("timeout = %q", shortDuration(p.Timeout)),
 		fmt.Sprintf("rise = %d", p.Rise),
 		fmt.Sprintf("fall = %d", p.Fall))
+}
+
+// toml writes the table, but for a command that is not used.
+func (w Weight) toml() string {
+	text := fmt.Sprintf("\n[weight]\nfrom = %s\nfile = %s\n", quote(w.From), quote(w.File))
+	if len(w.Command) > 0 {
+		text += "command = " + commandText(w.Command) + "\n"
+	}
+	return text + fmt.Sprintf("interval = %q\ntimeout = %q\nslow_start = %q\n",
+		shortDuration(w.Interval), shortDuration(w.Timeout), shortDuration(w.SlowStart))
+}
+
+func commandText(command []string) string {
+	all := make([]string, len(command))
+	for i, w := range command {
+		all[i] = quote(w)
+	}
+	return "[" + strings.Join(all, ", ") + "]"
 }
 
 // statusText writes codes and ranges as the key status has them.

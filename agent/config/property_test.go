@@ -60,6 +60,7 @@ func configs(t *rapid.T) Config {
 			Idle:    durations(0).Draw(t, "idle"),
 			File:    rapid.SampledFrom([]string{"", "/etc/rsagent/drain", "/a b"}).Draw(t, "file"),
 		},
+		Weight: weights(t),
 		Repair: Repair{
 			Sweep: rapid.Map(rapid.Int64Range(int64(MinSweep), int64(MaxSweep)), func(n int64) time.Duration { return time.Duration(n) }).Draw(t, "sweep"),
 			Flaps: rapid.IntRange(0, MaxFlaps).Draw(t, "flaps"),
@@ -78,6 +79,28 @@ func configs(t *rapid.T) Config {
 	}
 	c.Pools = pools(t, vips)
 	return c
+}
+
+func weights(t *rapid.T) Weight {
+	w := Weight{
+		From:      rapid.SampledFrom([]string{WeightNone, WeightLoad, WeightFile, WeightExec}).Draw(t, "from"),
+		Interval:  durations(int64(MinWeightInterval)).Draw(t, "interval"),
+		Timeout:   durations(int64(time.Millisecond)).Draw(t, "timeout"),
+		SlowStart: durations(0).Draw(t, "slow_start"),
+	}
+	switch w.From {
+	case WeightFile:
+		w.File = rapid.SampledFrom([]string{"/run/weight", "/a b", `/a "b" \ größe`}).Draw(t, "file")
+	case WeightExec:
+		w.Command = commands(t)
+	}
+	return w
+}
+
+// commands draws a program and its arguments.
+func commands(t *rapid.T) []string {
+	args := rapid.SliceOfN(rapid.String().Filter(func(s string) bool { return !strings.Contains(s, "\x00") }), 0, 3)
+	return append([]string{"/bin/check"}, args.Draw(t, "args")...)
 }
 
 // some makes an empty list nil, as Parse does.
@@ -158,8 +181,7 @@ func probes(t *rapid.T) Probe {
 		verification(t, &p)
 	}
 	if p.Type == ProbeExec {
-		args := rapid.SliceOfN(rapid.String().Filter(func(s string) bool { return !strings.Contains(s, "\x00") }), 0, 3)
-		p.Command = append([]string{"/bin/check"}, args.Draw(t, "args")...)
+		p.Command = commands(t)
 	}
 	return p
 }

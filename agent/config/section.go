@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"net/netip"
@@ -113,7 +114,7 @@ func (s section) duration(key string, fallback, low time.Duration) time.Duration
 
 // durationWithin reads a duration from low to high.
 func (s section) durationWithin(key string, fallback, low, high time.Duration) time.Duration {
-	example := fmt.Sprintf("a duration such as %q", shortDuration(fallback))
+	example := fmt.Sprintf("a duration such as %q", shortDuration(cmp.Or(fallback, 30*time.Second)))
 	e, ok := s.scalar(key, textKind, example)
 	if !ok {
 		return fallback

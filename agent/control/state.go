@@ -19,6 +19,7 @@ type State struct {
 	Process int       `json:"process"`
 	State   string    `json:"state"` // Ready, NotReady, IsDraining or Drained
 	Why     string    `json:"why,omitempty"`
+	Weight  Weight    `json:"weight"`
 
 	Pools  []Pool     `json:"pools"`
 	Drains []Draining `json:"drains"` // of the node first, then of pools by their names
@@ -27,9 +28,17 @@ type State struct {
 
 // Pool is one service of the node.
 type Pool struct {
-	Name  string `json:"name"`
-	State string `json:"state"` // as State.State
-	Why   string `json:"why,omitempty"`
+	Name   string `json:"name"`
+	State  string `json:"state"` // as State.State
+	Why    string `json:"why,omitempty"`
+	Weight Weight `json:"weight"`
+}
+
+// Weight is how much of its full part of the clients the node, or a pool, wants.
+type Weight struct {
+	Percent int       `json:"percent"`        // now; 0 while it is not ready
+	Full    int       `json:"full"`           // what it grows to, percent
+	Until   time.Time `json:"until,omitzero"` // when it is full, while it grows
 }
 
 // The phases of a drain.

@@ -11,14 +11,14 @@ import (
 // Text writes the state for people.
 func Text(w io.Writer, s State) error {
 	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(out, "The node is %s.\n", inWords(s.State, s.Why))
+	fmt.Fprintf(out, "The node is %s%s.\n", inWords(s.State, s.Why), s.Weight.inWords(s.State, s.Time))
 	for _, d := range s.Drains {
 		fmt.Fprintf(out, "\nDrain of %s, by %s, %s ago:\n  %s\n", d.Of(), reasons(d.Reasons), since(d.Began, s.Time), d.Progress(s.Time))
 	}
 	if len(s.Pools) > 0 {
 		fmt.Fprint(out, "\nPools:\n")
 		for _, p := range s.Pools {
-			fmt.Fprintf(out, "  %s\t%s\n", p.Name, inWords(p.State, p.Why))
+			fmt.Fprintf(out, "  %s\t%s%s\n", p.Name, inWords(p.State, p.Why), p.Weight.inWords(p.State, s.Time))
 		}
 	}
 	if len(s.Asking) == 0 {
@@ -46,6 +46,20 @@ func inWords(state, why string) string {
 		return state + ": " + why
 	}
 	return state
+}
+
+// inWords is what the weight adds to the state: nothing if it is all there is.
+func (w Weight) inWords(state string, now time.Time) string {
+	text := fmt.Sprintf(", at %d%% of its weight", w.Percent)
+	switch {
+	case state != Ready || w.Percent == 100:
+		return ""
+	case !w.Until.IsZero():
+		text += fmt.Sprintf(", and at %d%% in %s", w.Full, max(0, w.Until.Sub(now)).Round(time.Second))
+	case w.Percent == 0:
+		text += ": directors that go by the weight send no new clients"
+	}
+	return text
 }
 
 // Of is what drains.

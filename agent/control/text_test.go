@@ -21,9 +21,16 @@ func TestStatusReads(t *testing.T) {
 		{Address: "10.0.0.2", Last: ago(800 * time.Millisecond), Interval: 6*time.Second + 3*time.Millisecond},
 		{Address: "10.0.0.3", Pool: "http-pool", Agent: true, Last: ago(12 * time.Second), Refusals: 2},
 	}
-	pools := []Pool{{Name: "http-pool", State: Ready}, {Name: "ssl-pool", State: NotReady, Why: "pool/ssl-pool failed"}}
+	full := Weight{Percent: 100, Full: 100}
+	pools := []Pool{{Name: "http-pool", State: Ready, Weight: full}, {Name: "ssl-pool", State: NotReady, Why: "pool/ssl-pool failed", Weight: Weight{Full: 100}}}
 	for name, s := range map[string]State{
-		"ready":    {State: Ready},
+		"ready":      {State: Ready, Weight: full},
+		"weighed":    {State: Ready, Weight: Weight{Percent: 30, Full: 30}},
+		"weightless": {State: Ready, Weight: Weight{}},
+		"growing": {State: Ready, Weight: Weight{Percent: 12, Full: 80, Until: now.Add(34 * time.Second)}, Pools: []Pool{
+			{Name: "http-pool", State: Ready, Weight: Weight{Percent: 80, Full: 80}},
+			{Name: "ssl-pool", State: Ready, Weight: Weight{Percent: 12, Full: 80, Until: now.Add(34 * time.Second)}},
+		}},
 		"notready": {State: NotReady, Why: "pool/ssl-pool failed", Pools: pools, Asking: asking},
 		"telling": {State: IsDraining, Drains: []Draining{
 			{Reasons: append(byHand, Reason{Kind: "file"}), Phase: Telling, Began: ago(3 * time.Second), Until: now.Add(27 * time.Second), Told: 1, Waiting: []string{"10.0.0.2", "10.0.0.3"}},

@@ -3,6 +3,8 @@ package health
 import (
 	"bytes"
 	"net/netip"
+	"strconv"
+	"time"
 
 	"rsagent/agent/answer"
 )
@@ -23,7 +25,7 @@ func AgentServer(current func() *Endpoint) *answer.LineServer {
 // (agent-check in its configuration.txt; src/tcpcheck.c). So a node in service
 // takes back all that it may have said before.
 //
-//	in service             up ready 100%
+//	in service             up ready N%, by the weight
 //	draining               drain
 //	drained                maint
 //	not ready              ready down # why
@@ -47,7 +49,7 @@ func (e *Endpoint) AgentLine(r *answer.Request, a *answer.Answer) {
 		a.Body = appendComment(append(a.Body, "ready down # not ready: "...), v.Why)
 	default:
 		a.Refused = false
-		a.Body = append(a.Body, "up ready 100%"...)
+		a.Body = append(strconv.AppendInt(append(a.Body, "up ready "...), int64(v.Weight.At(time.Now())), 10), '%')
 	}
 	a.Body = append(a.Body, '\n')
 }

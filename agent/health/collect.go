@@ -3,6 +3,7 @@ package health
 import (
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -12,11 +13,11 @@ import (
 // have one each, and all are counted.
 type reportCollector struct {
 	reportDescs
-	latest  func() Report
+	latest  func() *Standing
 	repairs *prometheus.CounterVec
 }
 
-type reportDescs struct{ ready, draining, looked, findings, condition, pool *prometheus.Desc }
+type reportDescs struct{ ready, draining, weight, looked, findings, condition, pool *prometheus.Desc }
 
 func newReportDescs() reportDescs {
 	return reportDescs{
@@ -24,6 +25,8 @@ func newReportDescs() reportDescs {
 			"1 if the node may have traffic for all its pools.", nil, nil),
 		draining: prometheus.NewDesc("rsagent_draining",
 			"1 while the node is on its way out of service.", nil, nil),
+		weight: prometheus.NewDesc("rsagent_weight",
+			"How much of its full part of the clients the node wants, in percent; 0 while it is not ready.", nil, nil),
 		looked: prometheus.NewDesc("rsagent_last_look_timestamp_seconds",
 			"When the node was last looked at.", nil, nil),
 		findings: prometheus.NewDesc("rsagent_findings",
@@ -39,7 +42,7 @@ func newReportDescs() reportDescs {
 
 // Describe sends what Collect can send.
 func (c reportCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.ready, c.draining, c.looked, c.findings, c.condition, c.pool} {
+	for _, d := range []*prometheus.Desc{c.ready, c.draining, c.weight, c.looked, c.findings, c.condition, c.pool} {
 		ch <- d
 	}
 	c.repairs.Describe(ch)
@@ -47,10 +50,11 @@ func (c reportCollector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect renders the latest report.
 func (c reportCollector) Collect(ch chan<- prometheus.Metric) {
-	r := c.latest()
-	ready, _ := r.Ready()
-	ch <- gauge(c.ready, number(ready))
+	s := c.latest()
+	r := s.Report
+	ch <- gauge(c.ready, number(s.Node.Ready))
 	ch <- gauge(c.draining, number(r.Draining()))
+	ch <- gauge(c.weight, float64(s.Node.WeightAt(time.Now())))
 	if !r.Time.IsZero() {
 		ch <- gauge(c.looked, float64(r.Time.UnixMilli())/1000)
 	}

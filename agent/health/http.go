@@ -87,6 +87,7 @@ func (e *Endpoint) ready(a *answer.Answer, s *Standing, v Verdict) {
 	default:
 		a.Refused = false
 		a.Line(http.StatusOK, "ready")
+		v.weighed(a, time.Now())
 	}
 }
 
@@ -103,7 +104,7 @@ func (e *Endpoint) stale(s *Standing) bool { return time.Since(s.Time) > e.Stale
 func (e *Endpoint) status(a *answer.Answer) {
 	var b bytes.Buffer
 	a.Type = "application/json"
-	JSON(&b, e.Latest().Report) // a buffer takes all
+	e.Latest().JSON(&b, time.Now()) // a buffer takes all
 	a.Body = append(a.Body, b.Bytes()...)
 }
 

@@ -20,7 +20,7 @@ func start(t testing.TB, e Endpoint) string {
 	if e.StaleAfter == 0 {
 		e.StaleAfter = time.Minute
 	}
-	e.Metrics = NewMetrics("v1", func() Report { return e.Latest().Report }).Handler()
+	e.Metrics = NewMetrics("v1", e.Latest).Handler()
 	return serving(t, Server(func() *Endpoint { return &e }))
 }
 
@@ -71,6 +71,17 @@ func gist(answer string) string {
 	status, _, _ := strings.Cut(head, "\r\n")
 	_, status, _ = strings.Cut(status, " ")
 	return strings.TrimSpace(status + ": " + body)
+}
+
+// header is the value of a field of an answer.
+func header(answer, name string) string {
+	head, _, _ := strings.Cut(answer, "\r\n\r\n")
+	for line := range strings.SplitSeq(head, "\r\n") {
+		if value, is := strings.CutPrefix(line, name+": "); is {
+			return value
+		}
+	}
+	return ""
 }
 
 func fresh(findings ...Finding) func() *Standing {

@@ -19,13 +19,14 @@ const (
 	FromSettings     = "settings"
 	FromPacketFilter = "packet_filter"
 	FromProbe        = "probe"
+	FromWeight       = "weight"
 	FromSweep        = "sweep"
 	FromSignal       = "signal"
 	FromRetry        = "retry"
 )
 
 func triggers() []string {
-	return append(sources(), FromStart, FromProbe, FromSweep, FromSignal, FromRetry)
+	return append(sources(), FromStart, FromProbe, FromWeight, FromSweep, FromSignal, FromRetry)
 }
 
 func sources() []string { return []string{FromLinks, FromSettings, FromPacketFilter} }
@@ -54,8 +55,8 @@ type Firewall struct {
 }
 
 // NewMetrics returns the metrics of a daemon of that version. What stands in
-// the latest report is read from it at each scrape.
-func NewMetrics(version string, latest func() Report) *Metrics {
+// the latest report, and comes of it, is read at each scrape.
+func NewMetrics(version string, latest func() *Standing) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewPedanticRegistry(),
 		rounds: histogram("rsagent_round_duration_seconds",

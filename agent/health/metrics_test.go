@@ -45,10 +45,12 @@ func owned(f Finding) Finding {
 	return f
 }
 
+func standing(findings []Finding) *Standing { return NewStanding(NewReport(at, findings)) }
+
 // busy is a node of which every metric has something to tell.
 func busy() *Metrics {
-	m := NewMetrics("v1.2", func() Report {
-		return NewReport(at, []Finding{
+	m := NewMetrics("v1.2", func() *Standing {
+		return standing([]Finding{
 			owned(required("sysctl/arp_ignore/all", OK)),
 			owned(required("tunnel/device", OK)),
 			owned(required("tunnel/vip/203.0.113.10", Failed)), owned(required("tunnel/vip/203.0.113.11", OK)),
@@ -73,7 +75,7 @@ func busy() *Metrics {
 	return m
 }
 
-func empty() *Metrics { return NewMetrics("v1.2", func() Report { return Report{} }) }
+func empty() *Metrics { return NewMetrics("v1.2", func() *Standing { return NewStanding(Report{}) }) }
 
 func TestTheExposition(t *testing.T) {
 	for _, test := range []struct {
@@ -219,7 +221,7 @@ func crowded(s Status) *Metrics {
 		vip := fmt.Sprintf("10.1.%d.%d", i/256, i%256)
 		findings = append(findings, required("arp/vip/"+vip, OK), owned(required("tunnel/vip/"+vip, s)))
 	}
-	m := NewMetrics("v1.2", func() Report { return NewReport(at, findings) })
+	m := NewMetrics("v1.2", func() *Standing { return standing(findings) })
 	for _, f := range findings {
 		if f.Owned {
 			m.Repaired(f.ID)
@@ -229,7 +231,7 @@ func crowded(s Status) *Metrics {
 }
 
 func TestSeriesDoNotGrowWithTheVIPs(t *testing.T) {
-	one := NewMetrics("v1.2", func() Report { return NewReport(at, []Finding{owned(required("tunnel/vip/203.0.113.10", OK))}) })
+	one := NewMetrics("v1.2", func() *Standing { return standing([]Finding{owned(required("tunnel/vip/203.0.113.10", OK))}) })
 	want := strings.Count(own(scrape(t, one)), "\n")
 	for _, s := range []Status{OK, Skipped} {
 		if got := strings.Count(own(scrape(t, crowded(s))), "\n"); got != want {

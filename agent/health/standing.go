@@ -15,6 +15,10 @@ type Verdict struct {
 	Why      string // it is not, as Report.Ready has it; "draining" may hide behind another cause
 	Draining bool
 	Drained  bool // Draining, and nothing is left to wait for
+	Unasked  bool // it is not ready only since a service was not asked yet
+
+	// Weight is what it wants while it is ready; NewStanding has it full.
+	Weight Weight
 }
 
 // first is where the first finding of each kind stands that speaks against
@@ -75,7 +79,10 @@ func NewStanding(r Report) *Standing {
 }
 
 func (r Report) verdict(pool string, s first) Verdict {
-	v := Verdict{Pool: pool, Draining: s.draining >= 0, Drained: s.draining >= 0 && r.Findings[s.draining].Got == Drained}
+	v := Verdict{
+		Pool: pool, Weight: Weight{Full: 100},
+		Draining: s.draining >= 0, Drained: s.draining >= 0 && r.Findings[s.draining].Got == Drained,
+	}
 	switch {
 	case len(r.Findings) == 0:
 		v.Why = "nothing is known yet"
@@ -86,6 +93,7 @@ func (r Report) verdict(pool string, s first) Verdict {
 	case s.unknown >= 0:
 		f := r.Findings[s.unknown]
 		v.Why = f.ID + " " + string(f.Status)
+		v.Unasked = f.Status == Unknown && IsPool(f.ID)
 	default:
 		v.Ready = true
 	}

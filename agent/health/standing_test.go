@@ -13,15 +13,15 @@ func TestStandingTellsPoolsThatDrainFromOthers(t *testing.T) {
 		required(DrainID, OK), required(PoolDrainID("web"), Failed), required(PoolDrainID("mail"), OK),
 	}))
 	want := map[string]Verdict{
-		"web":  {Pool: "web", Why: "draining", Draining: true},
-		"mail": {Pool: "mail", Ready: true},
-		"down": {Pool: "down", Why: "pool/down failed"},
+		"web":  {Pool: "web", Why: "draining", Draining: true, Weight: Weight{Full: 100}},
+		"mail": {Pool: "mail", Ready: true, Weight: Weight{Full: 100}},
+		"down": {Pool: "down", Why: "pool/down failed", Weight: Weight{Full: 100}},
 	}
 	if diff := cmp.Diff(want, s.Pools); diff != "" {
 		t.Errorf("pools (-want +got):\n%s", diff)
 	}
 	// Who asks for the node as a whole sends clients to every pool.
-	if want := (Verdict{Why: "pool/down failed", Draining: true}); s.Node != want {
+	if want := (Verdict{Why: "pool/down failed", Draining: true, Weight: Weight{Full: 100}}); s.Node != want {
 		t.Errorf("node: want %+v, got %+v", want, s.Node)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 )
 
 // TextOptions says how Text renders.
@@ -228,7 +229,21 @@ func JSON(w io.Writer, r Report) error {
 	if r.Findings == nil {
 		r.Findings = []Finding{}
 	}
+	return encode(w, r)
+}
+
+// JSON writes the report as JSON does, with the weight of the node at the time.
+func (s *Standing) JSON(w io.Writer, now time.Time) error {
+	return encode(w, struct {
+		Status   Status    `json:"status"`
+		Time     time.Time `json:"time"`
+		Weight   int       `json:"weight"` // percent; 0 while the node is not ready
+		Findings []Finding `json:"findings"`
+	}{s.Status, s.Time, s.Node.WeightAt(now), append([]Finding{}, s.Findings...)})
+}
+
+func encode(w io.Writer, what any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false) // remedies are commands, to be read and pasted
-	return e.Encode(r)
+	return e.Encode(what)
 }

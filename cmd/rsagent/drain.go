@@ -142,9 +142,9 @@ func statusCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Say what the running daemon thinks of this node",
-		Long: `Say what the running daemon thinks of this node: whether it is in service, how
-far its drains are, and which directors ask. For what is wrong with the node, and
-what mends it: rsagent check.`,
+		Long: `Say what the running daemon thinks of this node: whether it is in service and
+at what weight, how far its drains are, and which directors ask. For what is
+wrong with the node, and what mends it: rsagent check.`,
 		Example: `  rsagent status
   rsagent status --watch`,
 		Args: noArguments,

@@ -60,6 +60,7 @@ func everyCondition() ([]health.Finding, error) {
 		return nil, err
 	}
 	c.Pools = c.Pools[:1]
+	c.Weight.From = config.WeightLoad // any that has a condition
 	words := strings.NewReplacer("VIP "+c.VIPs[0].String(), "VIP", c.VIPs[0].String(), "VIP", c.Sysctl[0].Key, "KEY", c.Pools[0].Name, "NAME")
 	conditions := agent.Listed(c)
 	for i, f := range conditions {

@@ -70,6 +70,7 @@ func TestTheManPageHasEveryCommandFlagAndCondition(t *testing.T) {
 	if err != nil || len(conditions) < 60 {
 		t.Errorf("there are %d conditions: %v", len(conditions), err)
 	}
+	want(t, page, "weight (advisory)")
 	for _, f := range conditions {
 		want(t, page, f.ID+" ("+string(f.Severity)+") "+f.Title+". Else: "+f.Effect)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -37,14 +38,15 @@ func probeFaults(node *network.Host) []tunnelFault {
 	}
 }
 
-// newProbed is a site whose first node rsagent has set up, with an active director
-// and a backup that has the same services and no VIP.
-func newProbed(t *testing.T) (*network.Site, *network.Process) {
+// newProbed is a site whose first node rsagent has set up, with these tables
+// besides, with an active director and a backup that has the same services and no
+// VIP.
+func newProbed(t *testing.T, tables ...string) (*network.Site, *network.Process) {
 	t.Helper()
 	site := newService(t)
 	ok(t, site.Dir2.Direct(site.Nodes(), 80))
 	ok(t, site.Dir2.IP("addr del 10.9.0.100/32 dev eth0"))
-	return site, startAgent(t, site.Web1, site.AgentConfig(quick, network.HTTPPool))
+	return site, startAgent(t, site.Web1, site.AgentConfig(append(tables, quick, network.HTTPPool)...))
 }
 
 // asks runs the command on a director and returns its status and what it said.
@@ -126,6 +128,36 @@ func TestAProbeKnowsOfADrain(t *testing.T) {
 	ok(t, err)
 	wants(1, "whether it is ready cannot be learned: no answer: nothing listens there")
 	wants(1, "rsagent does not run on the node", "--plain")
+}
+
+// keepalived's misc_dynamic takes N for the weight N-2, of which the node says how
+// much it wants; 2 is a node that is good and wants nobody new.
+func TestAProbeKnowsOfAWeight(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "weight")
+	site, _ := newProbed(t, fmt.Sprintf("[weight]\nfrom = \"file\"\nfile = %q\n", file))
+	for _, step := range []struct {
+		name, script string
+		status       int
+		words        string
+		args         []string
+	}{
+		{"no file yet", "true", 0, "ms): ready\n", nil},
+		{"a part", "echo 30 > " + file, 32, "at 30% of its weight", nil},
+		{"a part of a weight that is not 100", "true", 62, "at 30% of its weight", []string{"--weight", "200"}},
+		{"a part, and only 0 and 1 are asked for", "true", 0, "at 30% of its weight", []string{"--plain"}},
+		{"nothing", "echo 0 > " + file, 2, "wants no more: ready at weight 0", nil},
+		{"no number any more", "echo none > " + file, 2, "wants no more: ready at weight 0", nil},
+		{"all", "echo 100 > " + file, 0, "ms): ready\n", nil},
+	} {
+		run(t, site.Web1, step.script)
+		time.Sleep(time.Second) // the file is read at once, but this machine is emulated
+		for _, director := range site.Directors() {
+			args := append([]string{"--ready", "http://:9380/ready/http-pool"}, step.args...)
+			if got, said := asks(t, director, site.Web1, args...); got != step.status || !strings.Contains(said, step.words) {
+				t.Errorf("%s, from %s: status %d, want %d and %q: %s", step.name, director.Name, got, step.status, step.words, said)
+			}
+		}
+	}
 }
 
 // A good node is good each time, from both directors at once.
