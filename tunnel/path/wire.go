@@ -195,17 +195,21 @@ func (w Wire) deaf() bool {
 // patience is how long a trial that was not answered in time is waited for.
 const patience = 300 * time.Millisecond
 
-// readUntil reads what comes until then, or until there is enough.
+// mostLate is how many packets are read after the end of a watch.
+const mostLate = 10000
+
+// readUntil reads what comes until then, or until there is enough. What waits is
+// read also after the end: who looks at the rest of a busy node comes late.
 func (w *watcher) readUntil(end time.Time, enough func() bool) {
 	buffer := make([]byte, 256)
-	for !enough() {
+	for late := 0; late < mostLate && !enough(); {
 		n, from, err := unix.Recvfrom(w.fd, buffer, 0)
 		if link, ok := from.(*unix.SockaddrLinklayer); err == nil && ok {
 			w.see(buffer[:n], link)
-			if time.Now().Before(end) {
-				continue
+			if !time.Now().Before(end) {
+				late++
 			}
-			return
+			continue
 		}
 		left := time.Until(end)
 		if left <= 0 || err != nil && err != unix.EAGAIN && err != unix.EINTR && err != unix.ENETDOWN {
