@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestLookingTakesAsLongAsItWatches(t *testing.T) {
@@ -52,5 +54,41 @@ func TestALinkThatIsDown(t *testing.T) {
 	l := linkOf(all, func(l Link) bool { return l.Name == "eth0" })
 	if !l.Up || l.Carrier || !l.NoARP || l.Kind != "veth" || l.Type != 1 {
 		t.Errorf("eth0 is %+v", *l)
+	}
+}
+
+func TestWhatCameInTimeIsSeenByWhoReadsItLate(t *testing.T) {
+	const sent = 40
+	enterNamespace(t, "ip addr add 10.9.0.31/24 dev eth0")
+	all, err := links()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := Facts{Links: all, Node: testNode}
+	q := questionOn(all)
+	q.Watch = 10 * time.Millisecond
+	w, err := startWatching(q, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	from, to := *f.Named("wire"), *f.Named("eth0")
+	client := netip.MustParseAddrPort("198.51.100.1:40000")
+	frame := append(append(append([]byte{}, to.MAC[:]...), from.MAC[:]...), 8, 0)
+	frame = append(frame, wrapped(testDirector, testNode, segment(client, q.Services[0], flagSYN, 7, 0))...)
+	raw, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(raw)
+	for range sent {
+		if err := unix.Sendto(raw, frame, 0, &unix.SockaddrLinklayer{Ifindex: from.Index, Halen: 6}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(5 * q.Watch) // as if the rest of the node took so long
+	w.readUntil(w.began.Add(q.Watch), func() bool { return false })
+	if got := w.wire.From[Sender{Addr: testDirector, Link: to.Index}]; got != sent {
+		t.Errorf("%d packets of the director were seen, want %d", got, sent)
 	}
 }
