@@ -42,7 +42,7 @@ func browse(s *site) (string, error) {
 	wait.Wait()
 	count := make(map[string]int)
 	for _, what := range said {
-		if what != "" {
+		if what = withoutDial(what); what != "" {
 			count[what]++
 		}
 	}
@@ -54,6 +54,14 @@ func browse(s *site) (string, error) {
 		parts = append(parts, fmt.Sprintf("%d of %d requests: %s", count[what], len(said), what))
 	}
 	return strings.Join(parts, ", "), nil
+}
+
+// withoutDial takes the addresses off an error, which are of one request only.
+func withoutDial(what string) string {
+	if strings.HasPrefix(what, "dial ") {
+		return what[strings.LastIndex(what, ": ")+2:]
+	}
+	return what
 }
 
 // secure opens a connection with TLS, and believes no certificate but the
