@@ -7,6 +7,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -117,6 +118,9 @@ func (s system) modprobeProgram() Obstacle {
 		}
 	}
 	if s.missing(program) {
+		if quoted := strconv.Quote(program); quoted != `"`+program+`"` {
+			program = quoted // whoever wrote it may have written anything
+		}
 		return Obstacle{
 			Cause:  "the program that the kernel loads modules with, " + program + ", is not there",
 			Remedy: "install the package kmod",
