@@ -16,7 +16,7 @@ func configCommand() *cobra.Command {
 		Args:  knownCommand,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(validateCommand(), showCommand(), exampleCommand(), importCommand())
+	c.AddCommand(validateCommand(), showCommand(), exampleCommand(), importCommand(), directorCommand())
 	return c
 }
 

@@ -1,0 +1,78 @@
+package director
+
+import (
+	"fmt"
+	"strings"
+
+	"rsagent/agent/config"
+)
+
+// longestName is the longest name of a pool that fits into what Apache keeps of a
+// balancer (PROXY_BALANCER_MAX_NAME_SIZE) and of the path of a check
+// (PROXY_WORKER_MAX_ROUTE_SIZE), both 64 in mod_proxy.h.
+const longestName = 48
+
+// apacheNames says which names cannot be told apart by Apache: a balancer's is that
+// of a host, in which case does not count.
+func apacheNames(pools []pool) error {
+	taken := map[string]string{}
+	for _, one := range pools {
+		low := strings.ToLower(one.name)
+		if other, twice := taken[low]; twice {
+			return fmt.Errorf("to Apache the pools %s and %s have the same name", other, one.name)
+		}
+		taken[low] = one.name
+		if len(one.name) > longestName {
+			return fmt.Errorf("the name of pool %s is too long for Apache, expected at most %d characters", one.name, longestName)
+		}
+	}
+	return nil
+}
+
+// apache writes a balancer for each pool.
+func apache(p *page, s site) {
+	p.start(s, "Apache httpd 2.4.21 or newer", "It needs the modules proxy, proxy_http, proxy_balancer, proxy_hcheck, lbmethod_byrequests, slotmem_shm and watchdog.")
+	p.comment("A drain, like a failure, takes the node out of its balancer: requests under way go on, new ones go elsewhere, and so do those of sticky sessions.")
+	p.pace(s, s.pace.fails)
+	p.line("#")
+	p.comment("mod_proxy_hcheck asks a node at its own port only, so the web server there has to pass /ready on to rsagent. nginx:")
+	p.line("#")
+	p.line("#   location /ready/ {")
+	p.line("#       proxy_pass http://%s;", s.local)
+	p.line(`#       proxy_set_header User-Agent "$remote_addr $http_user_agent";`)
+	p.line("#   }")
+	p.line("#")
+	p.comment("httpd (with mod_headers):")
+	p.line("#")
+	p.line("#   ProxyPass /ready/ http://%s/ready/", s.local)
+	p.line(`#   <Location "/ready/">`)
+	p.line(`#       RequestHeader set User-Agent "expr=%%{REMOTE_ADDR}"`)
+	p.line("#   </Location>")
+	p.line("#")
+	p.comment("The User-Agent has rsagent tell several proxies apart. health.allow, if set, needs this node itself too. Then, in your virtual host, with a path of your own:")
+	for _, one := range s.pools {
+		p.line("#")
+		if scheme(one) == "https" {
+			p.line("#   SSLProxyEngine on")
+		}
+		p.line("#   ProxyPass        / balancer://%s/", one.name)
+		p.line("#   ProxyPassReverse / balancer://%s/", one.name)
+	}
+	for _, one := range s.pools {
+		p.line("")
+		p.line(`<Proxy "balancer://%s">`, one.name)
+		for _, node := range one.nodes {
+			p.line(`    BalancerMember "%s://%s" hcmethod=GET hcuri=/ready/%s hcinterval=%d hcpasses=2 hcfails=%d`,
+				scheme(one), node, one.name, s.pace.interval, s.pace.fails)
+		}
+		p.line("    ProxySet lbmethod=byrequests")
+		p.line("</Proxy>")
+	}
+}
+
+func scheme(one pool) string {
+	if one.probe == config.ProbeHTTPS {
+		return "https"
+	}
+	return "http"
+}
