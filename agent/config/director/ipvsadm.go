@@ -1,19 +1,19 @@
 package director
 
-// ipvsadm writes rules. Nobody checks a node then.
+import (
+	"fmt"
+	"strings"
+)
+
+// ipvsadm writes rules, without a comment: ipvsadm -R takes none.
 func ipvsadm(p *page, s site) {
-	p.start(s, "ipvsadm -R", "The director needs the VIPs itself: "+list(s.vips())+".")
-	p.comment("Nobody asks the nodes: one that fails stays in. A drain turns /ready and then waits for connections to end, which they do not while the director sends new ones. First give the node weight 0 by hand:")
-	p.line("#")
-	for _, one := range s.pools {
-		p.line("#   ipvsadm -e -t %s -r %s -i -w 0", one.service, one.nodes[0])
-	}
-	p.line("#")
-	p.needsSettings()
+	var drains []string
 	for _, one := range s.pools {
 		p.line("-A -t %s -s wrr", one.service)
 		for _, node := range one.nodes {
 			p.line("-a -t %s -r %s -i -w %d", one.service, node, weight)
 		}
+		drains = append(drains, fmt.Sprintf("ipvsadm -e -t %s -r %s -i -w 0", one.service, one.nodes[0]))
 	}
+	p.warnings = append(p.warnings, "nobody asks the nodes then: one that fails stays in, and a drain waits for connections to end while the director sends new ones. First give the node weight 0 by hand: "+strings.Join(drains, "; "))
 }

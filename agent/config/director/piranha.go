@@ -6,16 +6,14 @@ import (
 )
 
 // piranha writes lvs.cf. nanny asks a node at the port that its server has. That
-// can be the health port: with tunnelling, ipvsadm puts the port of the service
-// in its place, since the kernel cannot change it (ipvsadm.c).
+// can be the health port: with tunnelling, ipvsadm puts the port of the service in
+// its place, since the kernel cannot change it. It does so where it adds and
+// changes a server and not where it deletes one (ipvsadm.c), so a node that fails
+// has to be quiesced.
 func piranha(p *page, s site) {
 	p.start(s, "lvs.cf of piranha", "It is a whole file, for both directors: see that the interfaces of the VIPs (eth0:1 and so on) are yours, and raise serial_no with every change.")
-	if s.deletes {
-		p.comment("A drain, like a failure, deletes the node (quiesce_server = 0): connections that it still has break. Without --delete-failed it gets weight 0 and they go on.")
-	} else {
-		p.comment("A drain, like a failure, gives the node weight 0 (quiesce_server = 1): flows go on, new ones go elsewhere.")
-	}
-	p.comment(fmt.Sprintf("nanny asks a server at its own port, %s, and not at the service's, to which ipvsadm changes it: a tunnel changes no port. expect has to be there: without it nanny takes any answer for good.", s.port))
+	p.comment("A drain, like a failure, gives the node weight 0 (quiesce_server = 1): flows go on, new ones go elsewhere.")
+	p.comment(fmt.Sprintf("nanny asks a server at its own port, %s, which ipvsadm changes to the service's: a tunnel changes no port. It does not where nanny deletes a server, so leave quiesce_server at 1, and after you have taken a server out of this file, ipvsadm -d it yourself. expect has to be there: without it nanny takes any answer for good.", s.port))
 	p.pace(s, 1)
 	p.needsSettings()
 	p.line("")
@@ -53,11 +51,7 @@ func (p *page) virtual(s site, one pool) {
 	p.line("    protocol = tcp")
 	p.line("    timeout = %d", s.pace.interval)
 	p.line("    reentry = %d", 2*s.pace.interval)
-	quiesce := 1
-	if s.deletes {
-		quiesce = 0
-	}
-	p.line("    quiesce_server = %d", quiesce)
+	p.line("    quiesce_server = 1")
 	for _, node := range one.nodes {
 		p.line("    server %s {", node.Addr())
 		p.line("        address = %s", node.Addr())
