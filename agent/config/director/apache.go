@@ -34,6 +34,7 @@ func apache(p *page, s site) {
 	p.start(s, "Apache httpd 2.4.21 or newer", "It needs the modules proxy, proxy_http, proxy_balancer, proxy_hcheck, lbmethod_byrequests, slotmem_shm and watchdog.")
 	p.comment("A drain, like a failure, takes the node out of its balancer: requests under way go on, new ones go elsewhere, and so do those of sticky sessions.")
 	p.pace(s, s.pace.fails)
+	p.kept()
 	p.line("#")
 	p.comment("mod_proxy_hcheck asks a node at its own port only, so the web server there has to pass /ready on to rsagent. nginx:")
 	p.line("#")

@@ -20,6 +20,7 @@ func haproxy(p *page, s site) {
 		p.comment("A drain, like a failure, takes the node down: sessions go on, new ones go elsewhere, and so do persistent ones. Do not set on-marked-down shutdown-sessions, which would break them.")
 		p.pace(s, s.pace.fails)
 	}
+	p.kept()
 	for _, one := range s.pools {
 		p.line("")
 		p.line("backend %s", one.name)
@@ -51,4 +52,11 @@ func mode(one pool) string {
 		return "http"
 	}
 	return "tcp"
+}
+
+// kept says what holds a drain up behind a proxy. An idle connection whose last
+// question and answer are of one tick of the clock cannot be told from one that
+// waits (tunnel.Connections).
+func (p *page) kept() {
+	p.comment("What a proxy keeps open to a node can hold a drain up until the web server there closes it: have keepalive_timeout (nginx) or KeepAliveTimeout (httpd) well below drain.timeout.")
 }

@@ -14,8 +14,10 @@ import (
 	"rsagent/lab/network"
 )
 
-// passesReadyOn is the block that our text for Apache has for a node's nginx.
+// passesReadyOn is the block that our text for Apache has for a node's nginx. What a
+// proxy keeps open to it ends within drain.timeout.
 const passesReadyOn = `
+    keepalive_timeout 5s;
     location /ready/ {
       proxy_pass http://127.0.0.1:9380;
       proxy_set_header User-Agent "$remote_addr $http_user_agent";
@@ -43,9 +45,10 @@ func startNginx(t *testing.T, node *network.Host) *network.Process {
 	return p
 }
 
-func startAgent(t *testing.T, node *network.Host, config string) {
+func startAgent(t *testing.T, node *network.Host, config string) *network.Process {
 	t.Helper()
-	_, err := node.StartAgent(config)
+	p, err := node.StartAgent(config)
 	ok(t, err)
 	ok(t, node.UntilReady())
+	return p
 }

@@ -96,7 +96,7 @@ func rules(text string) []string {
 	var all []string
 	for line := range strings.Lines(text) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
-			all = append(all, line)
+			all = append(all, strings.TrimSuffix(line, " --tun-type ipip")) // which is the default
 		}
 	}
 	slices.Sort(all)
