@@ -69,7 +69,7 @@ probe on the director; with --check agent, HAProxy asks by its agent-check.`,
 	c.Flags().StringVar(&q.Format, "format", "", "the `format`, as a flag")
 	c.Flags().StringSliceVar(&reals, "real", nil, "`address` of a real server; may be repeated, or a list with commas; default: this node's own")
 	c.Flags().StringVar(&q.Check, "check", "", "`how` nodes are asked: http, probe or agent")
-	c.Flags().BoolVar(&q.DeleteFailed, "delete-failed", false, "delete a node that fails or drains, instead of weight 0; breaks its connections")
+	c.Flags().BoolVar(&q.DeleteFailed, "delete-failed", false, "delete a node whose check fails, instead of weight 0; breaks its connections")
 	c.Flags().StringVar(&q.Program, "program", director.Program, "`path` of rsagent on the director, for --check probe")
 	flagIsTOML(c, "config")
 	flagIsOneOf(c, "format", director.Names())

@@ -12,6 +12,11 @@ import (
 // (PROXY_WORKER_MAX_ROUTE_SIZE), both 64 in mod_proxy.h.
 const longestName = 48
 
+// timeToLive is for how many seconds Apache uses a connection again: less than the
+// 5 s after which httpd on a node closes one by default (nginx: 75 s). Else a
+// request can meet the closing, and is lost.
+const timeToLive = 4
+
 // apacheNames says which names cannot be told apart by Apache: a balancer's is that
 // of a host, in which case does not count.
 func apacheNames(pools []pool) error {
@@ -35,6 +40,7 @@ func apache(p *page, s site) {
 	p.comment("A drain, like a failure, takes the node out of its balancer: requests under way go on, new ones go elsewhere, and so do those of sticky sessions.")
 	p.pace(s, s.pace.fails)
 	p.kept()
+	p.comment(fmt.Sprintf("ttl has Apache use no connection again that the web server is about to close, so there it must be more than %d s.", timeToLive))
 	p.line("#")
 	p.comment("mod_proxy_hcheck asks a node at its own port only, so the web server there has to pass /ready on to rsagent. nginx:")
 	p.line("#")
@@ -63,8 +69,8 @@ func apache(p *page, s site) {
 		p.line("")
 		p.line(`<Proxy "balancer://%s">`, one.name)
 		for _, node := range one.nodes {
-			p.line(`    BalancerMember "%s://%s" hcmethod=GET hcuri=/ready/%s hcinterval=%d hcpasses=2 hcfails=%d`,
-				scheme(one), node, one.name, s.pace.interval, s.pace.fails)
+			p.line(`    BalancerMember "%s://%s" ttl=%d hcmethod=GET hcuri=/ready/%s hcinterval=%d hcpasses=2 hcfails=%d`,
+				scheme(one), node, timeToLive, one.name, s.pace.interval, s.pace.fails)
 		}
 		p.line("    ProxySet lbmethod=byrequests")
 		p.line("</Proxy>")

@@ -15,9 +15,9 @@ import (
 )
 
 // passesReadyOn is the block that our text for Apache has for a node's nginx. What a
-// proxy keeps open to it ends within drain.timeout.
+// proxy keeps open to it ends within drain.timeout, and not within Apache's ttl.
 const passesReadyOn = `
-    keepalive_timeout 5s;
+    keepalive_timeout 8s;
     location /ready/ {
       proxy_pass http://127.0.0.1:9380;
       proxy_set_header User-Agent "$remote_addr $http_user_agent";
@@ -35,7 +35,7 @@ func startNginx(t *testing.T, node *network.Host) *network.Process {
 	ok(t, os.WriteFile(path, []byte(strings.Replace(string(text), "location / {", passesReadyOn, 1)), 0o644))
 	p, err := node.Start(exec.Command("nginx", "-p", dir, "-c", path))
 	ok(t, err)
-	until(t, "nginx on "+node.Name, func() error {
+	until(t, "nginx answers on "+node.Name, func() error {
 		conn, err := node.Dial(node.Addr.String()+":80", 0, time.Second)
 		if err != nil {
 			return fmt.Errorf("%v: %s", err, p.Log())
