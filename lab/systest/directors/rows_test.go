@@ -92,6 +92,7 @@ func (r row) start(t *testing.T, site *network.Site) {
 	t.Helper()
 	config := r.node(site, site.Web1)
 	if r.breaks != "" {
+		loadIPVS(t, site)
 		run(t, site.Dir1, "sysctl -p "+file(t, site.Dir1, "sysctl.conf", written(t, site, config, "sysctl")))
 	}
 	text := written(t, site, config, append(both(site), r.args...)...)

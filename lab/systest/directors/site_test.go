@@ -16,8 +16,7 @@ import (
 // patience is how long anything may take to come about: the machine is emulated.
 const patience = 45 * time.Second
 
-// newSite returns a fresh site, with VIP and IPVS on the first director and nginx
-// on both nodes, which passes /ready on to rsagent.
+// newSite returns a fresh site, with the VIP on the first director.
 func newSite(t *testing.T) *network.Site {
 	t.Helper()
 	ok(t, network.UnloadIPIP())
@@ -31,9 +30,14 @@ func newSite(t *testing.T) *network.Site {
 		}
 		ok(t, site.Close())
 	})
-	run(t, site.Dir1, "modprobe -a ip_vs ip_vs_wrr")
 	ok(t, site.Dir1.IP("addr add "+network.VIP.String()+"/32 dev eth0"))
 	return site
+}
+
+// loadIPVS makes the kernel one of directors.
+func loadIPVS(t *testing.T, site *network.Site) {
+	t.Helper()
+	run(t, site.Dir1, "modprobe -a ip_vs ip_vs_wrr")
 }
 
 // quick is how nodes drain here: directors ask once a second.

@@ -22,6 +22,7 @@ const wrong = "\nnonsense { of = ours\n"
 
 func TestEachDirectorsProgramTakesWhatIsWrittenForIt(t *testing.T) {
 	site := newSite(t)
+	loadIPVS(t, site)
 	for _, test := range []struct {
 		name    string
 		args    []string
@@ -70,6 +71,7 @@ func ends(t *testing.T, h *network.Host, cmd *exec.Cmd) (status int, said string
 // for the node that writes them.
 func TestIPVSTakesTheRulesAndTheSettings(t *testing.T) {
 	site := newSite(t)
+	loadIPVS(t, site)
 	load := func(text string) string {
 		return run(t, site.Dir1, "ipvsadm -C; ipvsadm -R < "+file(t, site.Dir1, "rules", text)+"; ipvsadm -S -n")
 	}
@@ -110,6 +112,7 @@ var lvsSetting = regexp.MustCompile(`(?m)^ *(send|expect|port) = (.*)$`)
 // (nanny.c); and has ipvsadm put the server in by that port, and change its weight.
 func TestPiranhasBytesTellAReadyNodeFromADrainedOne(t *testing.T) {
 	site := newSite(t)
+	loadIPVS(t, site)
 	config := tunnelled(site, site.Web1)
 	set := map[string]string{}
 	for _, m := range lvsSetting.FindAllStringSubmatch(written(t, site, config, "lvs.cf"), -1) {
