@@ -7,9 +7,13 @@ import (
 	"testing"
 )
 
+// ofCommits are what lintian says of single subjects of commits, which nobody can
+// change, and of an exception for them that is not needed in every version.
+const ofCommits = "spelling-error-in-changelog,debian-changelog-line-too-short,unused-override"
+
 func TestLintianHasNothingToSayOfAPackage(t *testing.T) {
 	out, err := exec.Command("lintian", "--allow-root", "--display-info", "--pedantic", "--tag-display-limit", "0",
-		"--fail-on", "error,warning,info,pedantic", brought(t, deb.older)).CombinedOutput()
+		"--suppress-tags", ofCommits, "--fail-on", "error,warning,info,pedantic", brought(t, deb.older)).CombinedOutput()
 	if err != nil || len(out) > 0 {
 		t.Errorf("lintian: %v:\n%s", err, out)
 	}
