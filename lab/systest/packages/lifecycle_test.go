@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"rsagent/lab/network"
 )
 
 func TestADebianPackageIsInstalledUpgradedAndRemoved(t *testing.T) { live(t, deb) }
@@ -62,10 +60,19 @@ func (n node) doesNothingYet(before []string) {
 	}
 }
 
+// patientPool is nginx, which answers late while a package is unpacked beside it.
+const patientPool = `
+[[pool]]
+name  = "http-pool"
+vip   = "10.9.0.100"
+port  = 80
+probe = { type = "http", interval = "5s", timeout = "4s", rise = 1, fall = 3 }
+`
+
 // serves: with a VIP it is enabled and started, and the clients' packets get in.
 func (n node) serves() (edited string) {
 	n.t.Helper()
-	edited = "# edited\n" + n.site.AgentConfig(network.HTTPPool, "[drain]\nnotice = \"3s\"\ntimeout = \"10s\"\n",
+	edited = "# edited\n" + n.site.AgentConfig(patientPool, "[drain]\nnotice = \"3s\"\ntimeout = \"10s\"\n",
 		"[sysctl]\n\"net.ipv4.tcp_fin_timeout\" = \"17\"\n")
 	ok(n.t, os.WriteFile(config, []byte(edited), 0o644))
 	n.run("rsagent", "config", "validate")
