@@ -18,7 +18,7 @@ build: need-build bin/rsagent ## build bin/rsagent, one static binary
 demo: need-demo bin/rsagent bin/lab bin/demo ## show what rsagent does, on real directors and nodes (root)
 	bin/lab exec --with bin/rsagent bin/demo
 
-test: need-test bin/rsagent bin/lab bin/gotestsum ## run all tests, those in the lab too (root)
+test: need-test bin/rsagent bin/lab bin/gotestsum bin/nfpm bin/relative ## run all tests, those in the lab too (root)
 	go vet -tags lab,bench ./...
 	bin/lab image >/dev/null
 	bin/gotestsum --format testname --raw-command .ci/test-json
@@ -35,6 +35,7 @@ lint: need-lint bin/staticcheck ## check format and look for mistakes
 	[ -z "$$unformatted" ] || { echo "Not as gofmt has it:"; echo "$$unformatted"; exit 1; }
 	go vet -tags lab,bench ./...
 	bin/staticcheck -tags lab,bench ./...
+	cd packaging/tools && go vet ./... && ../../bin/staticcheck ./...
 
 lab: need-test bin/rsagent bin/lab ## run one test of the lab: make lab RUN=TestName
 	[ -n "$(RUN)" ] || { echo "Which test? make lab RUN=TestName"; exit 2; }
@@ -46,7 +47,7 @@ fuzz: need-fuzz ## fuzz all that reads what a kernel or a file says (FUZZTIME=60
 install: need-build bin/rsagent ## install rsagent below DESTDIR and PREFIX, /usr/local by default
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' packaging/install bin/rsagent
 
-packages: need-build bin/nfpm ## build rpm and deb for x86_64 and aarch64 in dist
+packages: need-build bin/nfpm bin/relative ## build rpm and deb for x86_64 and aarch64 in dist
 	packaging/packages
 
 uninstall: ## drain, give back what rsagent changed, and remove what install installed
@@ -84,6 +85,9 @@ bin/gotestsum: .ci/tools/go.mod .ci/tools/go.sum
 
 bin/staticcheck: .ci/tools/go.mod .ci/tools/go.sum
 	go build -C .ci/tools -o $(CURDIR)/$@ honnef.co/go/tools/cmd/staticcheck && touch $@
+
+bin/relative: packaging/tools/go.mod packaging/tools/relative/main.go
+	go build -C packaging/tools -trimpath -o $(CURDIR)/$@ ./relative && touch $@
 
 bin/nfpm: packaging/tools/go.mod packaging/tools/go.sum
 	go build -C packaging/tools -o $(CURDIR)/$@ github.com/goreleaser/nfpm/v2/cmd/nfpm && touch $@

@@ -58,6 +58,7 @@ func TestUninstallRemovesWhatInstallInstalled(t *testing.T) {
 		"/opt/it/share/bash-completion/completions/rsagent",
 		"/opt/it/share/doc/rsagent/README.md",
 		"/opt/it/share/doc/rsagent/alerts.yml",
+		"/opt/it/share/doc/rsagent/dashboard.json",
 		"/opt/it/share/doc/rsagent/rsagent.toml",
 		"/opt/it/share/fish/vendor_completions.d/rsagent.fish",
 		"/opt/it/share/man/man5/rsagent.toml.5.gz",
@@ -102,13 +103,17 @@ func TestTheShippedConfigurationDoesNothing(t *testing.T) {
 	}
 }
 
-func TestPrometheusTakesTheAlertRules(t *testing.T) {
-	promtool, err := exec.LookPath("promtool")
-	if err != nil {
-		cache, _ := os.UserCacheDir()
-		promtool = filepath.Join(cache, "rsagent-lab", "promtool")
+// promtool is Prometheus' tool, on the PATH or where lab/need puts it.
+func promtool() string {
+	if found, err := exec.LookPath("promtool"); err == nil {
+		return found
 	}
-	if out, err := exec.Command(promtool, "check", "rules", "alerts.yml").CombinedOutput(); err != nil {
+	cache, _ := os.UserCacheDir()
+	return filepath.Join(cache, "rsagent-lab", "promtool")
+}
+
+func TestPrometheusTakesTheAlertRules(t *testing.T) {
+	if out, err := exec.Command(promtool(), "check", "rules", "alerts.yml").CombinedOutput(); err != nil {
 		t.Errorf("promtool check rules: %v: %s", err, out)
 	}
 }

@@ -29,7 +29,8 @@ var packages = []string{
 	"iproute2", "iputils-arping", "iputils-ping", "ethtool", "tcpdump", "conntrack",
 	"nftables", "iptables",
 	"ipvsadm", "keepalived", "ldirectord", "haproxy", "apache2", "nginx-light",
-	"curl", "openssl", "ca-certificates", "python3", "rpm",
+	"curl", "openssl", "ca-certificates", "python3",
+	"rpm", "rpmlint", "lintian",
 }
 
 // bootModules are loaded by the initrd, in this order, after what they need:
