@@ -12,9 +12,8 @@ import (
 type Queue struct {
 	Link    string
 	Kind    string
-	Root    bool   // of what the link sends
-	Parent  string // as tc(8) names it, such as 1:3; empty: it is the root
-	Dropped uint32
+	Root    bool    // of what the link sends
+	Parent  string  // as tc(8) names it, such as 1:3; empty: it is the root
 	Loss    float64 // of netem, from 0 to 1
 	ingress bool
 	clsact  bool
@@ -23,10 +22,10 @@ type Queue struct {
 
 // Attributes of linux/rtnetlink.h and linux/pkt_cls.h that x/sys does not have.
 const (
-	tcaKind, tcaOptions, tcaStats2, tcaChain = 1, 2, 7, 11
-	ingressMinor, egressMinor                = 0xfffffff2, 0xfffffff3
-	rootParent                               = 0xffffffff
-	protocolIP, protocolAll                  = unix.ETH_P_IP, unix.ETH_P_ALL
+	tcaKind, tcaOptions, tcaChain = 1, 2, 11
+	ingressMinor, egressMinor     = 0xfffffff2, 0xfffffff3
+	rootParent                    = 0xffffffff
+	protocolIP, protocolAll       = unix.ETH_P_IP, unix.ETH_P_ALL
 )
 
 // queues lists the queueing disciplines: RTM_GETQDISC, struct tcmsg.
@@ -56,8 +55,6 @@ func queues(links []Link) ([]Queue, error) {
 				q.Kind = text(v)
 			case tcaOptions:
 				options = v
-			case tcaStats2:
-				return q.statistics(v)
 			}
 			return nil
 		})
@@ -71,17 +68,6 @@ func queues(links []Link) ([]Queue, error) {
 		all = append(all, q)
 	}
 	return all, nil
-}
-
-// statistics are those of linux/gen_stats.h.
-func (q *Queue) statistics(b []byte) error {
-	const queue = 3 // TCA_STATS_QUEUE, struct gnet_stats_queue
-	return attributes(b, func(kind uint16, v []byte) error {
-		if kind == queue && len(v) >= 12 {
-			q.Dropped = binary.NativeEndian.Uint32(v[8:])
-		}
-		return nil
-	})
 }
 
 // classifier is one filter of tc.
@@ -110,14 +96,10 @@ type action struct {
 
 // classifiers finds the filters that take packets of the legs: on the way in of
 // the links that face the directors and of the device, and on the way out of
-// the former.
-func classifiers(links []Link, q Question, s samples) ([]Stop, error) {
-	qs, err := queues(links)
-	if err != nil {
-		return nil, err
-	}
+// the former. The hooks are those of the links, as queues lists them.
+func classifiers(links []Link, hooks []Queue, q Question, s samples) ([]Stop, error) {
 	var stops []Stop
-	for _, at := range qs {
+	for _, at := range hooks {
 		l := linkOf(links, func(l Link) bool { return l.Index == at.index })
 		facing := slices.Contains(q.Facing, at.index)
 		if !at.ingress && !at.clsact || !facing && l.Name != q.Device {

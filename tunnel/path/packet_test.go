@@ -21,7 +21,6 @@ func TestNoPacketAndNoAnswerOfTheKernelIsTooOddToRead(t *testing.T) {
 			c.matches(b, nil)
 		}
 		matchesU32(b, b)
-		new(Queue).statistics(b)
 		Counters{}.pairs(b)
 		Counters{}.columns("", b)
 		Counters{}.softnet(b)

@@ -124,7 +124,9 @@ func (f *Facts) static(q Question) {
 	}
 	s := samplesOf(q, f.Node)
 	f.Queues, f.QueuesErr = queues(f.Links)
-	f.Classifiers, f.ClassifiersErr = classifiers(f.Links, q, s)
+	if f.ClassifiersErr = f.QueuesErr; f.QueuesErr == nil {
+		f.Classifiers, f.ClassifiersErr = classifiers(f.Links, f.Queues, q, s)
+	}
 	beside, err := express(f.Links, q, s)
 	f.Classifiers, f.ClassifiersErr = append(f.Classifiers, beside...), errors.Join(f.ClassifiersErr, err)
 	f.Programs, f.ProgramsErr = programs(f.Links, q, s)
