@@ -44,22 +44,6 @@ func firstHop(list []netlink.Route, err error) Gateway {
 	return g
 }
 
-// look reads the kernel's entry for the gateway.
-func (g *Gateway) look() {
-	if !g.Addr.IsValid() {
-		return
-	}
-	list, err := netlink.NeighList(g.Link, netlink.FAMILY_V4)
-	if err != nil {
-		return
-	}
-	for _, n := range list {
-		if a, ok := netip.AddrFromSlice(n.IP); ok && a.Unmap() == g.Addr {
-			g.State, g.MAC = n.State, n.HardwareAddr.String()
-		}
-	}
-}
-
 // Silent tells that the kernel has asked for the gateway and got no answer.
 func (g Gateway) Silent() bool { return g.State&(unix.NUD_FAILED|unix.NUD_INCOMPLETE) != 0 }
 
@@ -97,7 +81,7 @@ func foreign() (bool, error) {
 }
 
 // neighbours reads whom the kernel can send to at once, and whom it has asked for
-// and not found. What is for others waits.
+// and not found, and what it knows of the gateway. What is for others waits.
 func (f *Facts) neighbours() {
 	f.Resolved, f.Unreached = map[netip.Addr]bool{}, map[netip.Addr]bool{}
 	list, _ := netlink.NeighList(0, netlink.FAMILY_V4) // none: then nothing is said of answers that are missing
@@ -110,6 +94,9 @@ func (f *Facts) neighbours() {
 			f.Resolved[a] = true
 		default:
 			f.Unreached[a] = true
+		}
+		if g := &f.Gateway; ok && a == g.Addr && n.LinkIndex == g.Link {
+			g.State, g.MAC = n.State, n.HardwareAddr.String()
 		}
 		// It waits still, so the answer to this look came while it did.
 		if n.State&unix.NUD_INCOMPLETE != 0 && len(f.Claims[a]) > 0 {

@@ -109,7 +109,6 @@ func Look(q Question) Facts {
 	if w != nil {
 		w.finish(&f)
 	}
-	f.Gateway.look()
 	f.neighbours()
 	f.After = readCounters()
 	f.Limits = limits(f.Before, f.After)
