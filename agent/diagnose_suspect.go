@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -8,6 +9,13 @@ import (
 	"rsagent/tunnel/path"
 	"rsagent/tunnel/ruleset"
 )
+
+// why is the cause of what became of a trial, as far as it can be known: a suspect,
+// or else what counters say and the commands by which a person looks on.
+func why(c config.Config, n Node, t path.Trial, lookBy string) (cause, remedy string) {
+	cause, remedy = suspect(c, n, t)
+	return cmp.Or(cause, rose(&n.Examined.Path)), cmp.Or(remedy, "look for it: "+lookBy)
+}
 
 // suspect names what has probably taken a packet that was tried: a rule of which
 // nobody can tell beforehand what it does, or a program at the control group of

@@ -109,9 +109,7 @@ func trialArrives(c config.Config, needs []string) Condition {
 				}
 				v.Status = health.Failed
 				v.Got = whereStopped(c, t)
-				v.Cause, v.Remedy = suspect(c, n, t)
-				v.Cause = cmp.Or(v.Cause, rose(f))
-				v.Remedy = cmp.Or(v.Remedy, fmt.Sprintf("look for it: nft -a list ruleset; iptables-save -c; tc -s filter show dev %s ingress", c.Tunnel.Device))
+				v.Cause, v.Remedy = why(c, n, t, fmt.Sprintf("nft -a list ruleset; iptables-save -c; tc -s filter show dev %s ingress", c.Tunnel.Device))
 				return v
 			}
 			return v
@@ -163,9 +161,7 @@ func trialAnswered(c config.Config, needs []string) Condition {
 					continue
 				}
 				v.Status, v.Got = health.Failed, fmt.Sprintf("%s has the request, and its answer leaves by no link", t.Service)
-				v.Cause, v.Remedy = suspect(c, n, t)
-				v.Cause = cmp.Or(v.Cause, rose(f))
-				v.Remedy = cmp.Or(v.Remedy, "look for it: nft -a list ruleset; iptables-save -c; tc -s qdisc; ip xfrm policy")
+				v.Cause, v.Remedy = why(c, n, t, "nft -a list ruleset; iptables-save -c; tc -s qdisc; ip xfrm policy")
 				return v
 			}
 			for _, t := range f.Trials {
@@ -215,9 +211,8 @@ func nothingVanishes(c config.Config, needs []string) Condition {
 				link := nameOf(f, by)
 				v.Status = health.Failed
 				v.Got = fmt.Sprintf("%d packets of directors came in by %s, and none came out of %s", sent, link, c.Tunnel.Device)
-				why, remedy := suspect(c, n, path.Trial{})
-				v.Cause = "they are lost on the way from the link to the tunnel; " + cmp.Or(why, rose(f))
-				v.Remedy = cmp.Or(remedy, fmt.Sprintf("look for it: nft -a list ruleset; tc -s filter show dev %s ingress; sysctl net.ipv4.conf.%s.rp_filter", link, link))
+				v.Cause, v.Remedy = why(c, n, path.Trial{}, fmt.Sprintf("nft -a list ruleset; tc -s filter show dev %s ingress; sysctl net.ipv4.conf.%s.rp_filter", link, link))
+				v.Cause = "they are lost on the way from the link to the tunnel; " + v.Cause
 			case f.Wire.Silent():
 				v.Status = health.Failed
 				v.Got = fmt.Sprintf("%d requests came out of %s, and nothing was answered", f.Wire.Asked, c.Tunnel.Device)
