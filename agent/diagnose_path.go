@@ -40,7 +40,7 @@ const (
 // lookAtPath asks for the facts of the way between the wire and the services.
 // The trial knows no service that is not on the node.
 func lookAtPath(c config.Config, n Node) path.Facts {
-	q := path.Question{Device: c.Tunnel.Device, VIPs: c.VIPs, Facing: n.Facing}
+	q := path.Question{Device: c.Tunnel.Device, VIPs: c.VIPs, Facing: n.Facing, Own: own(c, n)}
 	for _, d := range c.Directors {
 		if d.IsSingleIP() {
 			q.Directors = append(q.Directors, d.Addr())
@@ -82,13 +82,14 @@ func pathDiagnosis(c config.Config) []Condition {
 			func(n Node) ([]path.Stop, error) { return refuted(facts(n), facts(n).Tunnels), facts(n).LinksErr }),
 		nothingStops(pathIPVSID, "This node does not balance once more what a director has given it", circles,
 			func(n Node) ([]path.Stop, error) { return facts(n).Balancers, facts(n).BalancersErr }),
+		sourcesTakenIn(c), askedByOthers(c),
 		queuesLetOut(), queuesAreQuick(),
 		hearsARP(),
 		gatewayAnswers(),
 		trialArrives(c, append(slices.Clone(before), conntrackID, tcpMemID)),
 		trialAnswered(c, append(slices.Clone(before), pathInID, filterAnswersID, pathLossID, pathARPID, gatewayID)),
 		notCongested(c),
-		nothingVanishes(c, append(slices.Clone(before), pathInID, pathOutID, pathLossID, pathARPID, gatewayID, pathECNID)),
+		nothingVanishes(c, append(slices.Clone(before), pathInID, pathOutID, pathSourceID, pathLossID, pathARPID, gatewayID, pathECNID)),
 		noStrangers(c),
 		claimedByOne(c), claimedByDirectors(c), addressIsOurs(),
 	}

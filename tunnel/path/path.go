@@ -38,12 +38,13 @@ type Stop struct {
 
 // Question is what to look at.
 type Question struct {
-	Device    string           // unwraps what the directors send
-	VIPs      []netip.Addr     // all of them
-	Directors []netip.Addr     // those that are single addresses
-	Facing    []int            // the links by which the directors are reached; none: found by the default route
-	Services  []netip.AddrPort // what clients ask for: a VIP and a port each
-	Watch     time.Duration    // how long to watch the wire; 0: 120 ms
+	Device    string              // unwraps what the directors send
+	VIPs      []netip.Addr        // all of them
+	Directors []netip.Addr        // those that are single addresses
+	Facing    []int               // the links by which the directors are reached; none: found by the default route
+	Services  []netip.AddrPort    // what clients ask for: a VIP and a port each
+	Own       map[netip.Addr]bool // the node's addresses, but for the VIPs
+	Watch     time.Duration       // how long to watch the wire; 0: 120 ms
 
 	beneath []int // what the packets of directors pass before they come to Facing
 }

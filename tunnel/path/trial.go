@@ -79,7 +79,8 @@ func (w *watcher) try() {
 
 // clients are two directors, and an address of nobody if there is a way to it.
 func (w *watcher) clients() []netip.Addr {
-	list := slices.Clone(w.question.Directors[:min(2, len(w.question.Directors))])
+	list := w.question.others()
+	list = list[:min(2, len(list))]
 	if w.facts.Gateway.Link != 0 && w.facts.Gateway.Link != w.device {
 		list = append(list, anywhere)
 	}
@@ -87,8 +88,8 @@ func (w *watcher) clients() []netip.Addr {
 }
 
 func (w *watcher) sender() netip.Addr {
-	if len(w.question.Directors) > 0 {
-		return w.question.Directors[0]
+	if others := w.question.others(); len(others) > 0 {
+		return others[0]
 	}
 	return w.facts.Node
 }

@@ -22,12 +22,13 @@ type Claim struct {
 
 // Wire is what was seen while it was watched, but for what Look sent itself.
 type Wire struct {
-	From      map[Sender]int // packets in IPIP that came in by a link
-	Congested map[Sender]int // of these, those that the tunnel drops for their ECN
-	Unwrapped int            // packets that came out of the device for a VIP
-	Asking    []Asking       // some of those that did
-	Asked     int            // of these, those that ask for a connection
-	Answered  int            // SYN-ACKs and resets from a VIP that went out by a link
+	From      map[Sender]int     // packets in IPIP that came in by a link
+	Congested map[Sender]int     // of these, those that the tunnel drops for their ECN
+	Unwrapped int                // packets that came out of the device for a VIP
+	Asking    []Asking           // some of those that did
+	Asked     int                // of these, those that ask for a connection
+	Own       map[netip.Addr]int // more that do, by an address of this node itself that is no VIP
+	Answered  int                // SYN-ACKs and resets from a VIP that went out by a link
 }
 
 // Asking is a client that asks for a connection, and for which.
@@ -59,7 +60,7 @@ func startWatching(q Question, f Facts) (*watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot watch the wire without CAP_NET_RAW: %w", err)
 	}
-	w := &watcher{fd: fd, raw: -1, question: q, facts: f, claims: map[netip.Addr][]Claim{}, wire: Wire{From: map[Sender]int{}, Congested: map[Sender]int{}}}
+	w := &watcher{fd: fd, raw: -1, question: q, facts: f, claims: map[netip.Addr][]Claim{}, wire: Wire{From: map[Sender]int{}, Congested: map[Sender]int{}, Own: map[netip.Addr]int{}}}
 	if l := f.Named(q.Device); l != nil {
 		w.device = l.Index
 	}
@@ -173,11 +174,22 @@ const few = 5
 
 // unanswered tells that directors or clients send, and nothing comes of it.
 func (w Wire) unanswered() bool {
-	return len(w.From) > 0 && w.Unwrapped == 0 || w.Asked > 0 && w.Answered == 0
+	return len(w.From) > 0 && w.Unwrapped == 0 || w.Asked > 0 && w.Answered == 0 || len(w.Own) > 0
 }
 
 // enough tells that more would say nothing new.
-func (w Wire) enough() bool { return w.Silent() || w.deaf() }
+func (w Wire) enough() bool { return w.Silent() || w.deaf() || w.AsksItself() }
+
+// AsksItself tells that somebody keeps asking by an address of this node.
+func (w Wire) AsksItself() bool {
+	const again = 2
+	for _, count := range w.Own {
+		if count >= again {
+			return true
+		}
+	}
+	return false
+}
 
 // Silent tells that clients ask, and nobody answers.
 func (w Wire) Silent() bool { return w.Asked >= few && w.Answered == 0 }
@@ -237,8 +249,7 @@ func (w *watcher) see(b []byte, at *unix.SockaddrLinklayer) {
 	case at.Ifindex == w.device && !out && vip(h.To):
 		w.wire.Unwrapped++
 		if h.Protocol == unix.IPPROTO_TCP && h.Flags&(flagSYN|flagACK) == flagSYN {
-			w.wire.Asked++
-			w.asks(Asking{source(h), destination(h)})
+			w.seeRequest(h)
 		}
 	case h.Protocol == unix.IPPROTO_IPIP && !out && at.Pkttype == unix.PACKET_HOST && at.Ifindex != w.device && at.Hatype != unix.ARPHRD_LOOPBACK:
 		w.wire.From[Sender{h.From, at.Ifindex}]++
@@ -247,6 +258,19 @@ func (w *watcher) see(b []byte, at *unix.SockaddrLinklayer) {
 		}
 	case h.Protocol == unix.IPPROTO_TCP && out && vip(h.From) && at.Ifindex != w.device && at.Hatype != unix.ARPHRD_LOOPBACK:
 		w.wire.Answered++
+	}
+}
+
+// seeRequest counts a request for a connection. What comes from a VIP is a director
+// that asks itself: no answer could get back to it.
+func (w *watcher) seeRequest(h packet.Header) {
+	switch {
+	case slices.Contains(w.question.VIPs, h.From):
+	case w.question.Own[h.From]:
+		w.wire.Own[h.From]++
+	default:
+		w.wire.Asked++
+		w.asks(Asking{source(h), destination(h)})
 	}
 }
 
