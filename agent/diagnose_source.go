@@ -105,12 +105,15 @@ func sourcesTakenIn(c config.Config) Condition {
 				if s.Err == nil || s.Count < few && s.MAC == "" || takenAnyway(n.Examined, s) {
 					continue
 				}
+				switch {
+				case !refuses(s.Err):
+					return unknown(v.Want, s.Err)
+				case !errors.Is(s.Err, unix.EXDEV) && !errors.Is(s.Err, unix.EINVAL):
+					continue // it is not for its source
+				}
 				v.Status = health.Failed
 				if own(c, n)[s.Addr] {
 					return alsoOurs(v, n, f, s)
-				}
-				if !errors.Is(s.Err, unix.EXDEV) && !errors.Is(s.Err, unix.EINVAL) {
-					return unknown(v.Want, s.Err)
 				}
 				v.Got = fmt.Sprintf("%d packets from %s by %s, which the kernel drops: %v", s.Count, s.Addr, nameOf(f, s.Link), errors.Unwrap(s.Err))
 				v.Cause = fmt.Sprintf("reverse path filtering: this node would answer %s by another link", s.Addr)

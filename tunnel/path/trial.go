@@ -121,6 +121,9 @@ func (w *watcher) seeTrial(h packet.Header, index int, out bool) bool {
 			if out {
 				t.answered(h, w.facts.Link(index))
 			}
+			if out && t.Client.Addr() == anywhere { // directors have routes of their own
+				w.wire.MSS = max(w.wire.MSS, h.MSS())
+			}
 			return true
 		case h.Protocol == unix.IPPROTO_ICMP && h.ICMP[0] == 3 && out && len(h.Body) >= 8 && t.quoted(h.Body[8:]):
 			t.Reject, t.Rejected = true, h.ICMP

@@ -29,6 +29,7 @@ type Wire struct {
 	Asked     int                // of these, those that ask for a connection
 	Own       map[netip.Addr]int // more that do, by an address of this node itself that is no VIP
 	Answered  int                // SYN-ACKs and resets from a VIP that went out by a link
+	MSS       int                // the largest segment that one of them announced to a client, or to a trial from anywhere
 }
 
 // Asking is a client that asks for a connection, and for which.
@@ -258,6 +259,7 @@ func (w *watcher) see(b []byte, at *unix.SockaddrLinklayer) {
 		}
 	case h.Protocol == unix.IPPROTO_TCP && out && vip(h.From) && at.Ifindex != w.device && at.Hatype != unix.ARPHRD_LOOPBACK:
 		w.wire.Answered++
+		w.wire.MSS = max(w.wire.MSS, h.MSS())
 	}
 }
 
