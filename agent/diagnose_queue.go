@@ -20,10 +20,12 @@ func queuesLetOut() Condition {
 		switch {
 		case q.Loss >= 0.5 && (q.Root || half):
 			return losesAtRandom(q)
-		case dropsAll(q) && (half || takesAll(&n.Examined.Path, q)):
-			return fmt.Sprintf("%s on %s dropped %d packets and sent none", q.Kind, q.Link, q.Lost())
+		case !speaks(&n.Examined.Path, q) || !half && !q.Root:
+			return ""
+		case dropsAll(q):
+			return fmt.Sprintf("%s dropped %d packets and sent none", inWordsOfTC(&n.Examined.Path, q), q.Lost())
 		case half && holdsBack(q):
-			return keeps(q)
+			return keeps(&n.Examined.Path, q)
 		}
 		return ""
 	})
@@ -38,8 +40,8 @@ func queuesAreQuick() Condition {
 		switch {
 		case q.Root && q.Loss >= 1e-9 && q.Loss < 0.5:
 			return losesAtRandom(q)
-		case takesAll(&n.Examined.Path, q) && oneAfterAnother[q.Kind] && holdsBack(q):
-			return keeps(q)
+		case q.Root && speaks(&n.Examined.Path, q) && oneAfterAnother[q.Kind] && holdsBack(q):
+			return keeps(&n.Examined.Path, q)
 		}
 		return ""
 	})
@@ -60,7 +62,8 @@ func queuesHold(c Condition, says func(Node, path.Queue) string) Condition {
 			}
 			if got := says(n, q); got != "" {
 				v.Status, v.Got = health.Failed, got
-				v.Cause, v.Remedy = behindQueue(f, q)
+				v.Cause, v.Remedy = behindQueue(rootOver(f, q), q)
+				return v
 			}
 		}
 		return v
@@ -85,18 +88,43 @@ func holdsBack(q path.Queue) bool {
 	return wait > path.LongWait
 }
 
-func keeps(q path.Queue) string {
+func keeps(f *path.Facts, q path.Queue) string {
 	packets, _ := q.Sent()
-	got := fmt.Sprintf("%s on %s let out %d packets within %s, and %d wait", q.Kind, q.Link, packets, q.Watched.Round(100*time.Millisecond), q.After.Waiting)
+	got := fmt.Sprintf("%s let out %d packets within %s, and %d wait", inWordsOfTC(f, q), packets, q.Watched.Round(100*time.Millisecond), q.After.Waiting)
 	if wait, stuck := q.Wait(); !stuck {
 		got += fmt.Sprintf(": for %s", wait.Round(time.Second/10))
 	}
 	return got
 }
 
-// takesAll tells of a queue that all goes through that the link sends.
-func takesAll(f *path.Facts, q path.Queue) bool {
-	return q.Root && !slices.ContainsFunc(f.Queues, func(o path.Queue) bool { return o.Link == q.Link && o.Parent != "" })
+// speaks tells which queue of a link to name: its root, or, where that has several
+// queues below, of which others may be idle or full, one of these.
+func speaks(f *path.Facts, q path.Queue) bool {
+	below := 0
+	for _, o := range f.Queues {
+		if o.Link == q.Link && o.Parent != "" && !o.Hook() {
+			below++
+		}
+	}
+	return q.Root == (below < 2)
+}
+
+// rootOver is the root of the tree that a queue is in, or the queue itself.
+func rootOver(f *path.Facts, q path.Queue) path.Queue {
+	for _, o := range f.Queues {
+		if o.Link == q.Link && o.Root {
+			return o
+		}
+	}
+	return q
+}
+
+// inWordsOfTC is a queue by its name, or by the class of a shaper that it is in.
+func inWordsOfTC(f *path.Facts, q path.Queue) string {
+	if root := rootOver(f, q); !q.Root && unshaped[q.Kind] && !unshaped[root.Kind] {
+		return fmt.Sprintf("class %s of %s on %s", q.Parent, root.Kind, q.Link)
+	}
+	return fmt.Sprintf("%s on %s", q.Kind, q.Link)
 }
 
 // oneAfterAnother are the kinds that send what came first. Others let those pass
@@ -108,13 +136,7 @@ var oneAfterAnother = map[string]bool{"pfifo": true, "bfifo": true, "pfifo_fast"
 var unshaped = map[string]bool{"pfifo": true, "bfifo": true, "pfifo_fast": true, "mq": true, "fq_codel": true, "fq": true, "noqueue": true}
 
 // behindQueue says who has made the queue as it is, and how to undo that.
-func behindQueue(f *path.Facts, q path.Queue) (cause, remedy string) {
-	root := q
-	for _, o := range f.Queues {
-		if o.Link == q.Link && o.Root {
-			root = o
-		}
-	}
+func behindQueue(root, q path.Queue) (cause, remedy string) {
 	switch {
 	case q.Loss > 0 && q.Root:
 		return "somebody has made a test of a bad network on this link", fmt.Sprintf("tc qdisc del dev %s root", q.Link)

@@ -18,7 +18,9 @@ func TestWhatTheKernelDropsForItsSource(t *testing.T) {
 	self := netip.MustParseAddr("10.9.0.31")
 	c := declared(t, "vips = [\"10.9.0.100\"]\ndirectors = [\"10.9.0.21\", \"10.9.0.22\"]\n")
 	martian, filtered := fmt.Errorf("cannot: %w", unix.EINVAL), fmt.Errorf("cannot: %w", unix.EXDEV)
-	dropped := func(a netip.Addr, count int, err error) Source { return Source{Addr: a, Link: 2, Count: count, Err: err} }
+	dropped := func(a netip.Addr, count int, err error) Source {
+		return Source{Addr: a, Link: 2, Count: count, Err: err}
+	}
 	for _, x := range []struct {
 		name   string
 		id     string

@@ -99,8 +99,11 @@ func TestTheDiagnosisOfAWay(t *testing.T) {
 			f.Queues, f.Trials = []path.Queue{stuck("tbf", "")}, []path.Trial{half}
 		}, health.Failed},
 		{"a shaper lets nothing out for others than clients", pathLossID, func(f *path.Facts) {
-			f.Queues, f.Trials = []path.Queue{{Link: "eth0", Kind: "htb", Root: true}, stuck("pfifo", "1:20")}, []path.Trial{good}
+			f.Queues, f.Trials = []path.Queue{{Link: "eth0", Kind: "htb", Root: true}, stuck("pfifo", "1:20"), {Link: "eth0", Kind: "pfifo", Parent: "1:10"}}, []path.Trial{good}
 		}, health.OK},
+		{"a class lets nothing out, and trials get no answer", pathLossID, func(f *path.Facts) {
+			f.Queues, f.Trials = []path.Queue{{Link: "eth0", Kind: "htb", Root: true}, stuck("pfifo", "1:20"), {Link: "eth0", Kind: "pfifo", Parent: "1:10"}}, []path.Trial{half}
+		}, health.Failed},
 		{"the shaper of another link", pathLossID, func(f *path.Facts) {
 			q := stuck("tbf", "")
 			q.Link = "tunl0"

@@ -84,7 +84,7 @@ func hookRows() []row {
 			inject: `tc qdisc add dev eth0 root handle 1: htb default 20
 				tc class add dev eth0 parent 1: classid 1:10 htb rate 64bit ceil 64bit burst 1 cburst 1; tc class add dev eth0 parent 1: classid 1:20 htb rate 1gbit
 				tc filter add dev eth0 parent 1: protocol ip u32 match ip src 10.9.0.100/32 flowid 1:10`,
-			clean: "tc qdisc del dev eth0 root 2>/dev/null", sees: timeout, id: "path/loss", says: "on eth0 let out"},
+			clean: "tc qdisc del dev eth0 root 2>/dev/null", sees: timeout, id: "path/loss", says: "class 1:10 of htb on eth0"},
 		{name: "an XDP program drops what is encapsulated", inject: attachXDP,
 			clean: "ip link set eth0 xdp off; ip link set eth0 xdpgeneric off", sees: timeout, id: "path/xdp"},
 		{name: "an IPsec policy blocks what clients send",

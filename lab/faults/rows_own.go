@@ -26,6 +26,8 @@ func handRows() []row {
 			sees: timeout, id: "sysctl/rp_filter/tunl0"},
 		{name: "by hand: arp_ignore is off", hand: true, inject: byHand + "sysctl -qw net.ipv4.conf.all.arp_ignore=0",
 			sees: taken, with: asked, id: "sysctl/arp_ignore/interfaces"},
+		{name: "by hand: clients are told of larger segments than fit, and ICMP is lost", hand: true, inject: byHand + "ip route replace default via 10.9.0.10",
+			sees: some, id: "path/mtu"},
 		{name: "by hand: the VIP is on lo, tunl0 has no address, and rp_filter is loose", hand: true,
 			inject: lo + "sysctl -qw net.ipv4.conf.tunl0.rp_filter=2",
 			sees:   timeout, id: "sysctl/rp_filter/tunl0"},

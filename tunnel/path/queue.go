@@ -32,6 +32,9 @@ type Traffic struct {
 	Dropped               uint32 // packets
 }
 
+// Hook tells what is no queue, but where filters of tc are.
+func (q Queue) Hook() bool { return q.ingress || q.clsact }
+
 // Sent is what the queue let out while it was watched.
 func (q Queue) Sent() (packets uint32, bytes uint64) {
 	return q.After.Packets - q.Before.Packets, q.After.Bytes - q.Before.Bytes
