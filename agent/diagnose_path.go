@@ -90,7 +90,7 @@ func pathDiagnosis(c config.Config) []Condition {
 		trialAnswered(c, append(slices.Clone(before), pathInID, filterAnswersID, pathLossID, pathARPID, gatewayID)),
 		notCongested(c),
 		nothingVanishes(c, append(slices.Clone(before), pathInID, pathOutID, pathSourceID, pathLossID, pathARPID, gatewayID, pathECNID)),
-		largePacketsCome(c),
+		largePacketsCome(c), udpAnswersAsAsked(),
 		noStrangers(c),
 		claimedByOne(c), claimedByDirectors(c), addressIsOurs(),
 	}

@@ -128,6 +128,13 @@ func TestTheDiagnosisOfAWay(t *testing.T) {
 		}, health.OK},
 		{"a queue that is full is quick", "path/queue", func(f *path.Facts) { f.Queues = []path.Queue{busy} }, health.OK},
 		{"queues cannot be listed", "path/queue", func(f *path.Facts) { f.QueuesErr = errors.New("no") }, health.Unknown},
+		{"UDP is answered from the node's own address", "path/udp", func(f *path.Facts) {
+			f.Wire.Misnamed = map[netip.AddrPort]int{netip.AddrPortFrom(vip, 53): 5}
+		}, health.Failed},
+		{"one answer says nothing", "path/udp", func(f *path.Facts) {
+			f.Wire.Misnamed = map[netip.AddrPort]int{netip.AddrPortFrom(vip, 53): 1}
+		}, health.OK},
+		{"UDP may not be watched", "path/udp", func(f *path.Facts) { f.WireErr = errors.New("no") }, health.Unknown},
 		{"a limit is reached", "limits/conntrack", func(f *path.Facts) { f.Limits = []path.Limit{{ID: "conntrack", Got: "9 of 9"}} }, health.Failed},
 		{"another limit is reached", "limits/ttl", func(f *path.Facts) { f.Limits = []path.Limit{{ID: "conntrack"}} }, health.OK},
 	} {

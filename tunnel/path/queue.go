@@ -134,10 +134,12 @@ func (f *Facts) lookAtQueuesAgain(q Question) {
 		return
 	}
 	f.compareQueues()
+	half := slices.ContainsFunc(f.Trials, func(t Trial) bool { return t.Half && !t.Answered() })
 	slow := slices.ContainsFunc(f.Queues, func(one Queue) bool {
 		wait, stuck := one.Wait()
 		out := slices.Contains(q.Facing, one.index) || one.index == f.Gateway.Link || slices.Contains(f.Beneath, one.index)
-		return out && (stuck || wait > LongWait)
+		// What a branch of a tree keeps is of no concern as long as all is answered.
+		return out && (stuck || wait > LongWait) && (half || one.Root)
 	})
 	if left := longWatch - time.Since(f.queuesAt); slow && left > 0 {
 		time.Sleep(left)

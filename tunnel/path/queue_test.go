@@ -55,7 +55,7 @@ func TestWhatAQueueDoesWhileItIsWatched(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			f := Facts{Links: all, queuesAt: time.Now()}
+			f := Facts{Links: all, Trials: []Trial{{Half: true}}, queuesAt: time.Now()}
 			if f.Queues, err = queues(all); err != nil {
 				t.Fatal(err)
 			}
