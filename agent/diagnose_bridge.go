@@ -10,8 +10,9 @@ import (
 
 // ports finds the ports of bridges that packets pass, each but once.
 type ports struct {
-	node  Node
-	known map[portKey]ruleset.Link
+	node    Node
+	bridges *path.Bridges
+	known   map[portKey]ruleset.Link
 }
 
 type portKey struct {
@@ -19,7 +20,9 @@ type portKey struct {
 	host   netip.Addr
 }
 
-func portsOf(n Node) ports { return ports{node: n, known: map[portKey]ruleset.Link{}} }
+func portsOf(n Node) ports {
+	return ports{node: n, bridges: &path.Bridges{}, known: map[portKey]ruleset.Link{}}
+}
 
 // of is the port by which a link exchanges packets with the host that a route goes
 // to; none if it is no bridge.
@@ -33,7 +36,7 @@ func (p ports) of(link tunnel.Link, route tunnel.Route, to netip.Addr) ruleset.L
 	}
 	if _, known := p.known[key]; !known {
 		p.known[key] = ruleset.SomePort
-		index, ok := path.Port(key.bridge, key.host)
+		index, ok := p.bridges.Port(key.bridge, key.host)
 		if l := p.node.linkAt(index); ok && l != nil {
 			p.known[key] = seen(*l)
 		}

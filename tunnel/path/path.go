@@ -103,8 +103,9 @@ func Look(q Question) Facts {
 		q.Facing = []int{f.Gateway.Link}
 	}
 	hops := append(slices.Clone(q.Directors), f.Gateway.Addr)
-	q.beneath, _ = beneath(f.Links, q.Facing, hops)
-	under, tagged := beneath(f.Links, append(slices.Clone(q.Facing), f.Gateway.Link), hops)
+	bridges := Bridges{links: f.Links}
+	q.beneath, _ = bridges.beneath(q.Facing, hops)
+	under, tagged := bridges.beneath(append(slices.Clone(q.Facing), f.Gateway.Link), hops)
 	f.Beneath = append(under, tagged...)
 	f.Node = nodeAddress(q)
 	f.Before = readCounters()
