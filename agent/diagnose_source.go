@@ -125,12 +125,13 @@ func sourcesTakenIn(c config.Config) Condition {
 	}
 }
 
-// takenAnyway tells that the kernel's word is not what happens: what this sender,
-// and nobody else, sent by this link came out of the tunnel, or it came in by
-// another link too, such as the VLAN that stands on this one.
+// takenAnyway tells that the kernel's word is not what happens, as with a filter by
+// marks (src_valid_mark): nobody but senders that it speaks against was seen, and
+// what they sent came out of the tunnel. Or it came in by another link too, such as
+// the VLAN that stands on this one.
 func takenAnyway(x *Examination, s Source) bool {
-	alone := !slices.ContainsFunc(x.Sources, func(o Source) bool { return o.Addr != s.Addr && o.Count > 0 })
-	if s.Count > 0 && alone && x.Path.Wire.Unwrapped > 0 {
+	others := slices.ContainsFunc(x.Sources, func(o Source) bool { return o.Count > 0 && o.Err == nil })
+	if s.Count > 0 && !others && x.Path.Wire.Unwrapped > 0 {
 		return true
 	}
 	return slices.ContainsFunc(x.Sources, func(o Source) bool { return o.Addr == s.Addr && o.Count > 0 && o.Link != s.Link && o.Err == nil })
