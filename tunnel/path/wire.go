@@ -53,6 +53,7 @@ type watcher struct {
 	facts    Facts
 	began    time.Time
 	device   int
+	bridges  map[int]bool // what goes out by one is seen at its port, if it gets there
 	trials   []Trial
 	claims   map[netip.Addr][]Claim
 	asked    map[netip.AddrPort]netip.AddrPort // by UDP: which service, by the client
@@ -66,9 +67,12 @@ func startWatching(q Question, f Facts) (*watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot watch the wire without CAP_NET_RAW: %w", err)
 	}
-	w := &watcher{fd: fd, raw: -1, question: q, facts: f, claims: map[netip.Addr][]Claim{}, asked: map[netip.AddrPort]netip.AddrPort{}, wire: Wire{From: map[Sender]int{}, Congested: map[Sender]int{}, Own: map[netip.Addr]int{}, Misnamed: map[netip.AddrPort]int{}}}
+	w := &watcher{fd: fd, raw: -1, question: q, facts: f, claims: map[netip.Addr][]Claim{}, asked: map[netip.AddrPort]netip.AddrPort{}, bridges: map[int]bool{}, wire: Wire{From: map[Sender]int{}, Congested: map[Sender]int{}, Own: map[netip.Addr]int{}, Misnamed: map[netip.AddrPort]int{}}}
 	if l := f.Named(q.Device); l != nil {
 		w.device = l.Index
+	}
+	for _, l := range f.Links {
+		w.bridges[l.Index] = l.Kind == "bridge"
 	}
 	program := interesting(w.device, f.Node)
 	err = errors.Join(
@@ -258,7 +262,7 @@ func (w *watcher) see(b []byte, at *unix.SockaddrLinklayer) {
 		return
 	}
 	h, ok := packet.Parse(b)
-	if !ok || w.seeTrial(h, at.Ifindex, out) {
+	if !ok || out && w.bridges[at.Ifindex] || w.seeTrial(h, at.Ifindex, out) {
 		return
 	}
 	vip := func(a netip.Addr) bool { return slices.Contains(w.question.VIPs, a) }
@@ -271,7 +275,7 @@ func (w *watcher) see(b []byte, at *unix.SockaddrLinklayer) {
 		if h.Protocol == unix.IPPROTO_UDP && len(w.asked) < mostAsked {
 			w.asked[source(h)] = destination(h)
 		}
-	case h.Protocol == unix.IPPROTO_IPIP && !out && at.Pkttype == unix.PACKET_HOST && at.Ifindex != w.device && at.Hatype != unix.ARPHRD_LOOPBACK:
+	case h.Protocol == unix.IPPROTO_IPIP && !out && w.forUs(h, at) && at.Ifindex != w.device && at.Hatype != unix.ARPHRD_LOOPBACK:
 		w.wire.From[Sender{h.From, at.Ifindex}]++
 		if tooCongested(b) {
 			w.wire.Congested[Sender{h.From, at.Ifindex}]++
@@ -284,6 +288,13 @@ func (w *watcher) see(b []byte, at *unix.SockaddrLinklayer) {
 		w.wire.Answered++
 		w.wire.MSS = max(w.wire.MSS, h.MSS())
 	}
+}
+
+// forUs tells a packet that came in for this node. To the port of a bridge, whose
+// hardware address may be another, it may seem to be for somebody else.
+func (w *watcher) forUs(h packet.Header, at *unix.SockaddrLinklayer) bool {
+	return at.Pkttype == unix.PACKET_HOST ||
+		at.Pkttype == unix.PACKET_OTHERHOST && h.To == w.facts.Node && slices.Contains(w.question.beneath, at.Ifindex)
 }
 
 // seeRequest counts a request for a connection. What comes from a VIP is a director

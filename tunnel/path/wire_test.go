@@ -153,3 +153,30 @@ func transmit(t *testing.T, by Link, packet []byte) {
 		t.Fatal(err)
 	}
 }
+
+func TestAnAnswerThatABridgeDropsHasNotLeft(t *testing.T) {
+	const drop = "nft add table bridge t '{ chain out { type filter hook output priority 0; ip saddr 10.9.0.100 drop; }; }'"
+	for _, x := range []struct {
+		name, filter string
+		want         int
+	}{{"no filter", "true", 1}, {"a filter of the bridge", drop, 0}} {
+		t.Run(x.name, func(t *testing.T) {
+			enterNamespace(t, "ip link add br0 type bridge; ip link set eth0 master br0; ip link set br0 up; ip addr add 10.9.0.31/24 dev br0", x.filter)
+			all, err := links()
+			if err != nil {
+				t.Fatal(err)
+			}
+			w, err := startWatching(questionOn(all), Facts{Links: all, Node: testNode})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer w.close()
+			br0 := linkOf(all, func(l Link) bool { return l.Name == "br0" })
+			transmit(t, *br0, segment(netip.AddrPortFrom(testVIP, 80), netip.MustParseAddrPort("198.51.100.1:40000"), flagSYN|flagACK, 1, 2))
+			w.readUntil(time.Now().Add(50*time.Millisecond), func() bool { return false })
+			if w.wire.Answered != x.want {
+				t.Errorf("%d answers have left, want %d", w.wire.Answered, x.want)
+			}
+		})
+	}
+}
