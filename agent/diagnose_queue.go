@@ -20,7 +20,7 @@ func queuesLetOut() Condition {
 		switch {
 		case q.Loss >= 0.5 && (q.Root || half):
 			return losesAtRandom(q)
-		case !speaks(&n.Examined.Path, q) || !half && !q.Root:
+		case !n.Examined.Path.Telling(q) || !half && !q.Root:
 			return ""
 		case dropsAll(q):
 			return fmt.Sprintf("%s dropped %d packets and sent none", inWordsOfTC(&n.Examined.Path, q), q.Lost())
@@ -40,7 +40,7 @@ func queuesAreQuick() Condition {
 		switch {
 		case q.Root && q.Loss >= 1e-9 && q.Loss < 0.5:
 			return losesAtRandom(q)
-		case q.Root && speaks(&n.Examined.Path, q) && oneAfterAnother[q.Kind] && holdsBack(q):
+		case q.Root && n.Examined.Path.Telling(q) && oneAfterAnother[q.Kind] && holdsBack(q):
 			return keeps(&n.Examined.Path, q)
 		}
 		return ""
@@ -95,18 +95,6 @@ func keeps(f *path.Facts, q path.Queue) string {
 		got += fmt.Sprintf(": for %s", wait.Round(time.Second/10))
 	}
 	return got
-}
-
-// speaks tells which queue of a link to name: its root, or, where that has several
-// queues below, of which others may be idle or full, one of these.
-func speaks(f *path.Facts, q path.Queue) bool {
-	below := 0
-	for _, o := range f.Queues {
-		if o.Link == q.Link && o.Parent != "" && !o.Hook() {
-			below++
-		}
-	}
-	return q.Root == (below < 2)
 }
 
 // rootOver is the root of the tree that a queue is in, or the queue itself.

@@ -139,12 +139,25 @@ func (f *Facts) lookAtQueuesAgain(q Question) {
 		wait, stuck := one.Wait()
 		out := slices.Contains(q.Facing, one.index) || one.index == f.Gateway.Link || slices.Contains(f.Beneath, one.index)
 		// What a branch of a tree keeps is of no concern as long as all is answered.
-		return out && (stuck || wait > LongWait) && (half || one.Root)
+		return out && (stuck || wait > LongWait) && f.Telling(one) && (half || one.Root)
 	})
 	if left := longWatch - time.Since(f.queuesAt); slow && left > 0 {
 		time.Sleep(left)
 		f.compareQueues()
 	}
+}
+
+// Telling tells which queue of a link says what becomes of its packets: the root, or,
+// where that has several queues below, of which some may be idle and others full,
+// each of these.
+func (f *Facts) Telling(q Queue) bool {
+	below := 0
+	for _, o := range f.Queues {
+		if o.Link == q.Link && o.Parent != "" && !o.Hook() {
+			below++
+		}
+	}
+	return q.Root == (below < 2)
 }
 
 func (f *Facts) compareQueues() {
