@@ -88,12 +88,7 @@ func addressIsOurs() Condition {
 			if f.ClaimsErr != nil {
 				return unknown(v.Want, f.ClaimsErr)
 			}
-			for _, c := range f.Claims[f.Node] {
-				own := slices.ContainsFunc(f.Links, func(l path.Link) bool { return fmt.Sprintf("%x", l.MAC) == strings.ReplaceAll(c.MAC, ":", "") })
-				gateway := slices.ContainsFunc(f.Claims[f.Gateway.Addr], func(g path.Claim) bool { return g.MAC == c.MAC })
-				if own || gateway {
-					continue
-				}
+			for _, c := range othersWith(f, f.Node) {
 				v.Status, v.Got = health.Failed, fmt.Sprintf("%s also answers for %s, on %s", c.MAC, f.Node, c.Link)
 				v.Cause = "two hosts have the same address"
 				v.Remedy = "nothing on this node can mend this: give the host with that MAC another address"

@@ -32,6 +32,7 @@ func (h Host) asked(c config.Config, n Node, w path.Wire) []Asked {
 		return nil
 	}
 	const most = 3
+	ports := portsOf(n)
 	var list []Asked
 	for _, seenAsking := range w.Asking[:min(most, len(w.Asking))] {
 		client, vip := seenAsking.Client, seenAsking.Service.Addr()
@@ -44,6 +45,7 @@ func (h Host) asked(c config.Config, n Node, w path.Wire) []Asked {
 		if out := n.linkAt(a.Out.Link); a.OutErr == nil && out != nil {
 			a.Unwrapped.Back = seen(*out)
 			a.Answer = reply(*out, a.Service, client)
+			a.Answer.Port = ports.of(*out, a.Out, a.Client)
 		}
 		list = append(list, a)
 	}

@@ -45,9 +45,10 @@ func (h Host) filters(c config.Config, n Node) Filters {
 	if f.Rules, f.Err = ruleset.Read(); f.Err != nil {
 		return f
 	}
+	ports := portsOf(n)
 	for _, d := range c.Directors {
 		if d.IsSingleIP() {
-			f.Wrapped = append(f.Wrapped, h.wrapped(n, d.Addr())...)
+			f.Wrapped = append(f.Wrapped, h.wrapped(n, ports, d.Addr())...)
 		}
 	}
 	device := n.link(c.Tunnel.Device)
@@ -56,14 +57,17 @@ func (h Host) filters(c config.Config, n Node) Filters {
 	}
 	const clientPort = 49152
 	for _, to := range flows(c) {
-		client, out := h.someClient(c, n, to.Addr())
+		client, r := h.someClient(c, n, to.Addr())
+		out := n.linkAt(r.Link)
 		if out == nil || out.Index == device.Index {
 			continue
 		}
 		from := netip.AddrPortFrom(client, clientPort)
 		inner := request(*device, from, to)
 		inner.Back = seen(*out)
-		f.Inner, f.Answers = append(f.Inner, inner), append(f.Answers, reply(*out, to, from))
+		answer := reply(*out, to, from)
+		answer.Port = ports.of(*out, r, client)
+		f.Inner, f.Answers = append(f.Inner, inner), append(f.Answers, answer)
 	}
 	return f
 }
@@ -84,28 +88,28 @@ func reply(out tunnel.Link, service, client netip.AddrPort) ruleset.Packet {
 	}
 }
 
-// someClient is the first of those that a VIP's answers have a link to, and that
-// link; nil if there is none.
-func (h Host) someClient(c config.Config, n Node, vip netip.Addr) (netip.Addr, *tunnel.Link) {
+// someClient is the first of those that a VIP's answers have a link to, and the
+// route by it; without a link there is none.
+func (h Host) someClient(c config.Config, n Node, vip netip.Addr) (netip.Addr, tunnel.Route) {
 	for _, client := range clients(c) {
 		r, err := h.Net.RouteTo(client, vip)
-		if out := n.linkAt(r.Link); err == nil && !r.Local && out != nil {
-			return client, out
+		if err == nil && !r.Local && n.linkAt(r.Link) != nil {
+			return client, r
 		}
 	}
-	return netip.Addr{}, nil
+	return netip.Addr{}, tunnel.Route{}
 }
 
 // wrapped is what a director sends to the address by which this node would
 // answer it; none if there is no way to the director.
-func (h Host) wrapped(n Node, director netip.Addr) []ruleset.Packet {
+func (h Host) wrapped(n Node, ports ports, director netip.Addr) []ruleset.Packet {
 	r, err := h.Net.RouteTo(director, netip.Addr{})
 	link := n.linkAt(r.Link)
 	if err != nil || link == nil || !r.Source.IsValid() {
 		return nil
 	}
 	return []ruleset.Packet{{
-		In: seen(*link), Back: seen(*link), Src: director, Dst: r.Source, Protocol: unix.IPPROTO_IPIP,
+		In: seen(*link), Port: ports.of(*link, r, director), Back: seen(*link), Src: director, Dst: r.Source, Protocol: unix.IPPROTO_IPIP,
 	}}
 }
 

@@ -48,12 +48,23 @@ func TestPacketFiltersInTheWayAreNamed(t *testing.T) {
 		{"answers are refused",
 			`table ip filter { chain output { type filter hook output priority 0; ip saddr 203.0.113.10 reject; }; }`,
 			"failed filter/answers: TCP from 203.0.113.10:80 to any client is refused"},
+		{"a bridge drops IPIP",
+			`table bridge filter { chain input { type filter hook input priority 0; ip protocol 4 drop; }; }`,
+			"failed filter/directors: IPIP from 10.9.0.21 to 10.9.0.31 is dropped"},
+		{"a bridge drops the answers",
+			`table bridge filter { chain output { type filter hook output priority 0; oifname port ip saddr 203.0.113.10 drop; }; }`,
+			"failed filter/answers: TCP from 203.0.113.10:80 to any client is dropped"},
+		{"a bridge drops what it sends on to others",
+			`table bridge filter { chain forward { type filter hook forward priority 0; policy drop; }; }`, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inNamespace(t, func(h Host) {
 				shell(t, `
 					ip link set lo up
-					ip link add eth0 type ifb
+					ip link add port type veth peer name wire
+					ip link add eth0 type bridge
+					ip link set port master eth0
+					ip link set port up; ip link set wire up
 					ip addr add 10.9.0.31/24 dev eth0
 					ip link set eth0 up
 					ip route add default via 10.9.0.1

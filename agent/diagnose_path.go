@@ -40,7 +40,7 @@ const (
 // lookAtPath asks for the facts of the way between the wire and the services.
 // The trial knows no service that is not on the node.
 func lookAtPath(c config.Config, n Node) path.Facts {
-	q := path.Question{Device: c.Tunnel.Device, VIPs: c.VIPs, Facing: n.Facing}
+	q := path.Question{Device: c.Tunnel.Device, VIPs: c.VIPs, Facing: n.Facing, Own: own(c, n)}
 	for _, d := range c.Directors {
 		if d.IsSingleIP() {
 			q.Directors = append(q.Directors, d.Addr())
@@ -82,14 +82,15 @@ func pathDiagnosis(c config.Config) []Condition {
 			func(n Node) ([]path.Stop, error) { return refuted(facts(n), facts(n).Tunnels), facts(n).LinksErr }),
 		nothingStops(pathIPVSID, "This node does not balance once more what a director has given it", circles,
 			func(n Node) ([]path.Stop, error) { return facts(n).Balancers, facts(n).BalancersErr }),
-		loses(pathLossID, health.Required, "No queue loses what this node sends", answerLost, losesMost),
-		loses("path/queue", health.Advisory, "No queue loses some of what this node sends", "Answers are slow: packets are lost and sent again.", losesSome),
+		sourcesTakenIn(c), askedByOthers(c),
+		queuesLetOut(), queuesAreQuick(),
 		hearsARP(),
 		gatewayAnswers(),
 		trialArrives(c, append(slices.Clone(before), conntrackID, tcpMemID)),
 		trialAnswered(c, append(slices.Clone(before), pathInID, filterAnswersID, pathLossID, pathARPID, gatewayID)),
 		notCongested(c),
-		nothingVanishes(c, append(slices.Clone(before), pathInID, pathOutID, pathLossID, pathARPID, gatewayID, pathECNID)),
+		nothingVanishes(c, append(slices.Clone(before), pathInID, pathOutID, pathSourceID, pathLossID, pathARPID, gatewayID, pathECNID)),
+		largePacketsCome(c), udpAnswersAsAsked(),
 		noStrangers(c),
 		claimedByOne(c), claimedByDirectors(c), addressIsOurs(),
 	}
@@ -246,55 +247,11 @@ func nameOf(f *path.Facts, index int) string {
 	return fmt.Sprintf("link %d", index)
 }
 
-// losesMost tells of a queue that drops so much that nobody is served. What goes by
-// a branch of a tree is known by what does not come out of it.
-func losesMost(f *path.Facts, q path.Queue) bool {
-	return q.Loss >= 0.5 && (q.Root || anyHalf(f))
-}
-
-// losesSome tells of one that only makes everything slow.
-func losesSome(_ *path.Facts, q path.Queue) bool {
-	return q.Root && q.Loss >= 1e-9 && q.Loss < 0.5
-}
-
-// loses fails for a queue that drops too much at random.
-func loses(id string, severity health.Severity, title, effect string, tooMuch func(*path.Facts, path.Queue) bool) Condition {
-	return Condition{
-		ID: id, Title: title, Effect: effect, Severity: severity,
-		Evaluate: func(n Node) Verdict {
-			f := &n.Examined.Path
-			v := Verdict{Status: health.OK, Want: "none", Got: "none found"}
-			if f.QueuesErr != nil {
-				return unknown(v.Want, f.QueuesErr)
-			}
-			for _, q := range f.Queues {
-				l := f.Named(q.Link)
-				out := l != nil && (slices.Contains(n.Facing, l.Index) || l.Index == f.Gateway.Link)
-				if !out || !tooMuch(f, q) {
-					continue
-				}
-				v.Status, v.Got = health.Failed, fmt.Sprintf("netem on %s drops %.3g %%", q.Link, 100*q.Loss)
-				v.Cause = "somebody has made a test of a bad network on this link"
-				v.Remedy = fmt.Sprintf("tc qdisc del dev %s root", q.Link)
-				if !q.Root {
-					v.Remedy = fmt.Sprintf("tc qdisc del dev %s parent %s", q.Link, q.Parent)
-				}
-			}
-			return v
-		},
-	}
-}
-
-// anyHalf tells whether a trial has arrived, and nothing came of it.
-func anyHalf(f *path.Facts) bool {
-	return slices.ContainsFunc(unserved(f), func(t path.Trial) bool { return t.Half })
-}
-
 // hearsARP wants the kernel to take the answers of ARP that come in: what is for
 // those who gave them waits for it.
 func hearsARP() Condition {
 	return Condition{
-		ID: pathARPID, Title: "The kernel hears who answers ARP", Effect: "Neither the directors nor this node find each other: all requests time out.", Severity: health.Required,
+		ID: pathARPID, Needs: []string{pathLossID}, Title: "The kernel hears who answers ARP", Effect: "Neither the directors nor this node find each other: all requests time out.", Severity: health.Required,
 		Evaluate: func(n Node) Verdict {
 			f := &n.Examined.Path
 			v := Verdict{Status: health.OK, Want: "it takes the answers of its neighbours", Got: "as wanted"}
@@ -305,7 +262,7 @@ func hearsARP() Condition {
 			if len(f.Unheard) > 0 {
 				v.Status, v.Got = health.Failed, fmt.Sprintf("%s answers ARP, and the kernel still waits for that", f.Unheard[0])
 				v.Cause = "a packet filter for ARP drops what comes in"
-				v.Remedy = "look for it: nft list ruleset arp; arptables -S; ebtables -L"
+				v.Remedy = "look for it: nft list ruleset arp; nft list ruleset bridge; arptables -S; ebtables -L"
 			}
 			return v
 		},
@@ -316,7 +273,7 @@ func hearsARP() Condition {
 // sends to.
 func gatewayAnswers() Condition {
 	return Condition{
-		ID: gatewayID, Title: "The gateway to the clients is there", Effect: "Clients beyond the gateway get no answer from this node.", Severity: health.Required,
+		ID: gatewayID, Needs: []string{pathLossID}, Title: "The gateway to the clients is there", Effect: "Clients beyond the gateway get no answer from this node.", Severity: health.Required,
 		Evaluate: func(n Node) Verdict {
 			f := &n.Examined.Path
 			g := f.Gateway

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"rsagent/agent/config"
 	"rsagent/tunnel/path"
 	"rsagent/tunnel/ruleset"
@@ -78,4 +80,37 @@ func atGroup(c config.Config, n Node, t path.Trial) (cause, remedy string) {
 		return cause, fmt.Sprintf("see whose it is: bpftool cgroup tree /sys/fs/cgroup%s", group)
 	}
 	return "", ""
+}
+
+// notLetIn names the rule that drops what was seen to come in. Where the directors
+// are not known, nobody could be followed before it came.
+func notLetIn(c config.Config, n Node) (cause, remedy string) {
+	f := n.Examined.Filters
+	if f.Rules == nil || f.Err != nil {
+		return "", ""
+	}
+	for s := range n.Examined.Path.Wire.From {
+		p, ok := cameIn(n, s)
+		if !ok || !isDirector(c, s.Addr) {
+			continue
+		}
+		if fate := f.Rules.Trace(p); fate.Outcome == ruleset.Dropped {
+			return fmt.Sprintf("%s is dropped by %s", described(p), fate.By), strings.Join(fate.Remedies(c.Directors...), "\n")
+		}
+	}
+	return "", ""
+}
+
+// cameIn is what a sender of IPIP sent, as packet filters see it.
+func cameIn(n Node, s path.Sender) (ruleset.Packet, bool) {
+	f := &n.Examined.Path
+	l, in := f.Link(s.Link), n.linkAt(s.Link)
+	if l == nil || in == nil || !f.Node.IsValid() {
+		return ruleset.Packet{}, false
+	}
+	p := ruleset.Packet{In: seen(*in), Src: s.Addr, Dst: f.Node, Protocol: unix.IPPROTO_IPIP}
+	if bridge := n.linkAt(l.Master); l.MasterKind == "bridge" && bridge != nil {
+		p.In, p.Port = seen(*bridge), p.In
+	}
+	return p, true
 }

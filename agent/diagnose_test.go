@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -33,6 +34,12 @@ func TestTheDiagnosisOfAWay(t *testing.T) {
 		return map[netip.Addr][]path.Claim{director: {mac("02:00:0a:09:00:15")}, vip: more}
 	}
 	sent := func(n int) map[path.Sender]int { return map[path.Sender]int{{Addr: director, Link: 2}: n} }
+	stuck := func(kind, parent string) path.Queue {
+		full := path.Traffic{Bytes: 900, Waiting: 9, WaitingBytes: 900}
+		return path.Queue{Link: "eth0", Kind: kind, Parent: parent, Root: parent == "", Watched: 2 * time.Second, Before: full, After: full}
+	}
+	busy := stuck("pfifo_fast", "")
+	busy.After.Bytes += 90_000
 	stranger := map[path.Sender]int{{Addr: netip.MustParseAddr("192.0.2.1"), Link: 2}: 9}
 	for _, x := range []struct {
 		name string
@@ -88,6 +95,44 @@ func TestTheDiagnosisOfAWay(t *testing.T) {
 		{"tests of a bad network", pathLossID, func(f *path.Facts) { f.Queues = []path.Queue{{Link: "eth0", Kind: "netem", Root: true, Loss: 1}} }, health.Failed},
 		{"a little loss does not end service", pathLossID, func(f *path.Facts) { f.Queues = []path.Queue{{Link: "eth0", Kind: "netem", Root: true, Loss: 0.1}} }, health.OK},
 		{"a little loss is told", "path/queue", func(f *path.Facts) { f.Queues = []path.Queue{{Link: "eth0", Kind: "netem", Root: true, Loss: 0.1}} }, health.Failed},
+		{"a shaper lets nothing out, and trials get no answer", pathLossID, func(f *path.Facts) {
+			f.Queues, f.Trials = []path.Queue{stuck("tbf", "")}, []path.Trial{half}
+		}, health.Failed},
+		{"a shaper lets nothing out for others than clients", pathLossID, func(f *path.Facts) {
+			f.Queues, f.Trials = []path.Queue{{Link: "eth0", Kind: "htb", Root: true}, stuck("pfifo", "1:20"), {Link: "eth0", Kind: "pfifo", Parent: "1:10"}}, []path.Trial{good}
+		}, health.OK},
+		{"a class lets nothing out, and trials get no answer", pathLossID, func(f *path.Facts) {
+			f.Queues, f.Trials = []path.Queue{{Link: "eth0", Kind: "htb", Root: true}, stuck("pfifo", "1:20"), {Link: "eth0", Kind: "pfifo", Parent: "1:10"}}, []path.Trial{half}
+		}, health.Failed},
+		{"the shaper of another link", pathLossID, func(f *path.Facts) {
+			q := stuck("tbf", "")
+			q.Link = "tunl0"
+			f.Queues, f.Trials = []path.Queue{q}, []path.Trial{half}
+		}, health.OK},
+		{"what is beneath the link lets nothing out", pathLossID, func(f *path.Facts) {
+			q := stuck("tbf", "")
+			q.Link = "tunl0"
+			f.Queues, f.Trials, f.Beneath = []path.Queue{q}, []path.Trial{half}, []int{3}
+		}, health.Failed},
+		{"a shaper drops all", pathLossID, func(f *path.Facts) {
+			f.Queues = []path.Queue{{Link: "eth0", Kind: "tbf", Root: true, Watched: time.Second, After: path.Traffic{Dropped: 9}}}
+		}, health.Failed},
+		{"a queue that is full goes on", pathLossID, func(f *path.Facts) {
+			f.Queues, f.Trials = []path.Queue{busy}, []path.Trial{half}
+		}, health.OK},
+		{"answers wait, and come", "path/queue", func(f *path.Facts) {
+			f.Queues, f.Trials = []path.Queue{stuck("pfifo_fast", "")}, []path.Trial{good}
+		}, health.Failed},
+		{"some flows wait where each has a queue of its own", "path/queue", func(f *path.Facts) {
+			f.Queues, f.Trials = []path.Queue{stuck("fq_codel", "")}, []path.Trial{good}
+		}, health.OK},
+		{"a queue that is full is quick", "path/queue", func(f *path.Facts) { f.Queues = []path.Queue{busy} }, health.OK},
+		{"queues cannot be listed", "path/queue", func(f *path.Facts) { f.QueuesErr = errors.New("no") }, health.Unknown},
+		{"UDP is answered from the node's own address", "path/udp", func(f *path.Facts) {
+			f.Wire.Misnamed = map[netip.AddrPort]int{netip.AddrPortFrom(vip, 53): 5}
+		}, health.Failed},
+		{"UDP is answered from the VIP", "path/udp", func(f *path.Facts) { f.Wire = path.Wire{From: sent(20), Unwrapped: 20} }, health.OK},
+		{"UDP may not be watched", "path/udp", func(f *path.Facts) { f.WireErr = errors.New("no") }, health.Unknown},
 		{"a limit is reached", "limits/conntrack", func(f *path.Facts) { f.Limits = []path.Limit{{ID: "conntrack", Got: "9 of 9"}} }, health.Failed},
 		{"another limit is reached", "limits/ttl", func(f *path.Facts) { f.Limits = []path.Limit{{ID: "conntrack"}} }, health.OK},
 	} {

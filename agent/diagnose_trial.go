@@ -212,6 +212,9 @@ func nothingVanishes(c config.Config, needs []string) Condition {
 				v.Status = health.Failed
 				v.Got = fmt.Sprintf("%d packets of directors came in by %s, and none came out of %s", sent, link, c.Tunnel.Device)
 				v.Cause, v.Remedy = why(c, n, path.Trial{}, fmt.Sprintf("nft -a list ruleset; tc -s filter show dev %s ingress; sysctl net.ipv4.conf.%s.rp_filter", link, link))
+				if cause, remedy := notLetIn(c, n); cause != "" {
+					v.Cause, v.Remedy = cause, remedy
+				}
 				v.Cause = "they are lost on the way from the link to the tunnel; " + v.Cause
 			case f.Wire.Silent():
 				v.Status = health.Failed

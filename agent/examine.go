@@ -7,6 +7,7 @@ import (
 
 	"rsagent/agent/config"
 	"rsagent/agent/health"
+	"rsagent/probe/sockets"
 	"rsagent/tunnel/path"
 )
 
@@ -18,7 +19,12 @@ type Examination struct {
 	Services *Services
 	Path     path.Facts // the way between the wire and the services
 
-	Asked []Asked // clients that asked while the wire was watched
+	Asked    []Asked  // clients that asked while the wire was watched
+	Sources  []Source // directors that sent meanwhile, or whose address is this node's too
+	Martians []Source // who asked by an address of this node
+
+	Gaps    sockets.Gaps // connections that wait for something lost
+	GapsErr error
 
 	// In and Out are what stands in the way of the first of Node.Ways, by the
 	// rules of policy routing and the routes; empty: nothing that is known.
@@ -35,6 +41,9 @@ func (h Host) examine(ctx context.Context, c config.Config, n Node) *Examination
 		x.Path = lookAtPath(c, n)
 		x.In, x.Out = explain(c, n)
 		x.Asked = h.asked(c, n, x.Path.Wire)
+		x.Sources = h.sources(c, n, &x.Path)
+		x.Martians = h.martians(c, n, x.Path.Wire)
+		x.Gaps, x.GapsErr = gaps(c, n, x.Path.Wire.MSS)
 	}
 	looks.Wait()
 	return x

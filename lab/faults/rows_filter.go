@@ -48,8 +48,22 @@ func filterRows() []row {
 		{name: "the answers are dropped in output",
 			inject: "nft 'add table ip site; add chain ip site output { type filter hook output priority 0; }; add rule ip site output oifname eth0 ip saddr 10.9.0.100 drop'",
 			clean:  "nft delete table ip site", sees: timeout, id: "filter/answers"},
+		{name: "eth0 is in a bridge, which drops protocol 4 before IP sees it",
+			inject: bridge + "nft 'add table bridge site; add chain bridge site input { type filter hook input priority 0; }; add rule bridge site input iifname eth0 ip protocol 4 drop'",
+			clean:  noBridge, sees: timeout, id: "filter/directors", says: "table bridge site"},
+		{name: "eth0 is in a bridge, and ebtables drops the answers",
+			inject: bridge + "ebtables-nft -A OUTPUT -o eth0 -p IPv4 --ip-src 10.9.0.100 -j DROP",
+			clean:  noBridge, sees: timeout, id: "filter/answers", says: "table bridge filter"},
 	}
 }
+
+// bridge makes eth0 the port of a bridge, and noBridge takes that back.
+const (
+	bridge = `ip addr flush dev eth0; ip link add br0 type bridge forward_delay 0; ip link set br0 address 02:00:0a:09:00:1f
+		ip link set eth0 master br0; ip link set br0 up; ip addr add 10.9.0.31/24 dev br0; ip route replace default via 10.9.0.10
+		`
+	noBridge = "nft delete table bridge site 2>/dev/null; nft delete table bridge filter 2>/dev/null; ip link del br0; ip addr add 10.9.0.31/24 dev eth0; ip route replace default via 10.9.0.10"
+)
 
 func hookRows() []row {
 	return []row{
@@ -62,6 +76,15 @@ func hookRows() []row {
 		{name: "netem loses all that eth0 sends to clients",
 			inject: "tc qdisc add dev eth0 root handle 1: prio; tc qdisc add dev eth0 parent 1:3 netem loss 100%; tc filter add dev eth0 parent 1: protocol ip u32 match ip src 10.9.0.100/32 flowid 1:3",
 			clean:  "tc qdisc del dev eth0 root 2>/dev/null", sees: timeout, id: "path/loss"},
+		{name: "a shaper lets next to nothing out by eth0",
+			// The first packet takes all that it may send at once.
+			inject: "tc qdisc add dev eth0 root tbf rate 100bit burst 1600 limit 60000; ping -q -c 2 -i 0.2 -W 1 -s 1400 10.9.0.10 >/dev/null || true",
+			clean:  "tc qdisc del dev eth0 root 2>/dev/null", sees: timeout, id: "path/loss", says: "tbf on eth0 let out"},
+		{name: "the class of a shaper that has the answers lets next to nothing out",
+			inject: `tc qdisc add dev eth0 root handle 1: htb default 20
+				tc class add dev eth0 parent 1: classid 1:10 htb rate 64bit ceil 64bit burst 1 cburst 1; tc class add dev eth0 parent 1: classid 1:20 htb rate 1gbit
+				tc filter add dev eth0 parent 1: protocol ip u32 match ip src 10.9.0.100/32 flowid 1:10`,
+			clean: "tc qdisc del dev eth0 root 2>/dev/null", sees: timeout, id: "path/loss", says: "class 1:10 of htb on eth0"},
 		{name: "an XDP program drops what is encapsulated", inject: attachXDP,
 			clean: "ip link set eth0 xdp off; ip link set eth0 xdpgeneric off", sees: timeout, id: "path/xdp"},
 		{name: "an IPsec policy blocks what clients send",

@@ -4,7 +4,9 @@ package healthy
 
 import (
 	"fmt"
+	"os/exec"
 	"testing"
+	"time"
 
 	"rsagent/lab/network"
 )
@@ -48,6 +50,27 @@ func links() []healthy {
 			ip link add br0 type bridge forward_delay 0
 			ip link set br0 address 02:00:0a:09:00:1f
 			ip link set eth0 master br0; ip link set br0 up`, "br0")},
+		{name: "the NIC in a bridge that filters", prepare: on(moved, `
+			ip link add br0 type bridge forward_delay 0
+			ip link set br0 address 02:00:0a:09:00:1f
+			ip link add guest type veth peer name guest0; ip link set guest master br0; ip link set guest up
+			ip link set eth0 master br0; ip link set br0 up
+			ebtables-nft -A INPUT -p IPv4 --ip-proto 17 --ip-dport 67 -j DROP
+			ebtables-nft -A FORWARD -s ! 02:00:0a:09:00:77 -i guest -j DROP
+			ebtables-nft -A INPUT -p IPv4 -i guest --ip-proto 4 -j DROP`, "br0"),
+			rules: `table bridge guests {
+				chain pre { type filter hook prerouting priority -300; policy accept;
+					iifname "guest" ether saddr != 02:00:0a:09:00:77 drop
+					meta ibrname "other" drop; }
+				chain in { type filter hook input priority 0; policy drop;
+					ct state established,related accept
+					ether type arp accept
+					iifname "eth0" ip protocol { tcp, 4, icmp } accept
+					ether type ip6 accept; }
+				chain forward { type filter hook forward priority 0; policy drop; }
+				chain out { type filter hook output priority 0; policy accept;
+					oifname "guest" ip saddr 10.9.0.100 drop; }
+			}`},
 		{name: "interfaces with odd names", prepare: on(moved, `
 			ip link set eth0 name wan.100-uplink0; ip link set wan.100-uplink0 up
 			ip link add tunl0.old type dummy; ip link set tunl0.old up
@@ -88,6 +111,22 @@ func links() []healthy {
 			tc qdisc add dev eth0 clsact
 			tc filter add dev eth0 ingress protocol ip matchall action ok
 			tc filter add dev eth0 egress protocol ip u32 match ip dport 25 0xffff action skbedit priority 7`)},
+		{name: "a class of a shaper that is full, for others than clients", prepare: on(`
+			tc qdisc add dev eth0 root handle 1: htb default 10
+			tc class add dev eth0 parent 1: classid 1:10 htb rate 500mbit
+			tc class add dev eth0 parent 1: classid 1:20 htb rate 8kbit ceil 8kbit
+			tc filter add dev eth0 parent 1: protocol ip u32 match ip dport 873 0xffff flowid 1:20`),
+			late: func(t *testing.T, site *network.Site) {
+				p, err := site.Web1.Start(exec.Command("python3", "-c", `
+import socket, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+while True:
+    s.sendto(bytes(1000), ("10.9.0.22", 873))
+    time.sleep(0.01)`))
+				ok(t, err)
+				t.Cleanup(func() { ok(t, p.Kill()) })
+				time.Sleep(2 * time.Second)
+			}},
 		{name: "strangers dropped by tc", prepare: on(`
 			tc qdisc add dev eth0 clsact
 			tc filter add dev eth0 ingress protocol ip prio 1 u32 match ip src 192.0.2.0/24 action drop

@@ -45,6 +45,16 @@ func surroundings() []healthy {
 		{name: "set up by hand, and not checked with rsagent before", byHand: "this is what a node is before rsagent comes",
 			config: with("[tunnel]\nguard = false\nclamp_mss = \"off\"\n"),
 			truly:  hygiene},
+		{name: "set up by hand, and clients that upload", byHand: "this is what a node is before rsagent comes",
+			config: with("[tunnel]\nguard = false\nclamp_mss = \"off\"\n"),
+			truly:  hygiene,
+			serve: func(t *testing.T, site *network.Site) {
+				nginx(t, site)
+				// What is too large comes after the director has said so.
+				p, err := site.Client.Start(exec.Command("sh", "-c", "while :; do head -c 200000 /dev/zero | curl -s -m 5 -o /dev/null --data-binary @- http://10.9.0.100/; sleep 0.1; done"))
+				ok(t, err)
+				t.Cleanup(func() { ok(t, p.Kill()) })
+			}},
 	}
 }
 

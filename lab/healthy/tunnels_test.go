@@ -4,8 +4,10 @@ package healthy
 
 import (
 	"fmt"
+	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"rsagent/lab/network"
 )
@@ -51,6 +53,18 @@ func tunnels() []healthy {
 			config: func(*network.Site) string { return "vips = [\"10.9.0.100\"]\n" + network.HTTPPool }},
 		{name: "directors as a prefix", config: func(*network.Site) string {
 			return "vips = [\"10.9.0.100\"]\ndirectors = [\"10.9.0.16/28\"]\n" + network.HTTPPool
+		}},
+		{name: "the node is one of the directors", config: func(site *network.Site) string {
+			return "vips = [\"10.9.0.100\"]\ndirectors = [\"10.9.0.31\", \"10.9.0.21\"]\n" + network.HTTPPool
+		}},
+		{name: "a director's address on lo, and taken in", prepare: on(`
+			echo 1 > /proc/sys/net/ipv4/conf/eth0/accept_local
+			ip addr add 10.9.0.21/32 dev lo`)},
+		{name: "a director that asks for its own VIP", late: func(t *testing.T, site *network.Site) {
+			p, err := site.Dir1.Start(exec.Command("sh", "-c", "while :; do curl -s -m 1 -o /dev/null http://10.9.0.100/ & sleep 0.05; done"))
+			ok(t, err)
+			t.Cleanup(func() { ok(t, p.Kill()) })
+			time.Sleep(time.Second)
 		}},
 		{name: "no guard and no clamp", config: with("[tunnel]\nguard = false\nclamp_mss = \"off\"\n")},
 		{name: "a second network of directors, one way only", prepare: oneWay,

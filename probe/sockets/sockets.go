@@ -76,7 +76,7 @@ const answerTime = 10 * time.Second
 // Listening lists the sockets that listen.
 func Listening() ([]Listener, error) {
 	var list []Listener
-	err := dump(1<<listening, 0, func(s socket) {
+	err := dump(1<<listening, 0, 0, func(s socket) {
 		list = append(list, Listener{
 			Addr: s.local, Only6: s.only6, Link: int(s.link), Queue: s.rqueue, Limit: s.wqueue, Inode: s.inode,
 		})
@@ -91,7 +91,7 @@ func Listening() ([]Listener, error) {
 // to close.
 func Hung() ([]Hanging, error) {
 	var list []Hanging
-	err := dump(1<<synReceived|1<<closeWait, 0, func(s socket) {
+	err := dump(1<<synReceived|1<<closeWait, 0, 0, func(s socket) {
 		h := Hanging{Local: s.local, Remote: s.remote, HalfOpen: s.state == synReceived}
 		if h.HalfOpen {
 			h.Resent = s.resent
@@ -108,7 +108,7 @@ func Hung() ([]Hanging, error) {
 // whose handshake is done. The kernel looks at that port only.
 func Established(to netip.AddrPort) ([]netip.AddrPort, error) {
 	var list []netip.AddrPort
-	err := dump(1<<established|1<<closeWait, to.Port(), func(s socket) {
+	err := dump(1<<established|1<<closeWait, to.Port(), 0, func(s socket) {
 		if s.local == to {
 			list = append(list, s.remote)
 		}
@@ -120,9 +120,10 @@ func Established(to netip.AddrPort) ([]netip.AddrPort, error) {
 }
 
 // dump calls visit for each TCP socket of both families in one of the states, a
-// mask, with that port of its own, 0 for any: sock_diag(7). A socket for both
-// families stands in the list of IPv6 only.
-func dump(states uint32, port uint16, visit func(socket)) error {
+// mask, with that port of its own, 0 for any, and with what the extensions, a mask,
+// tell of it: sock_diag(7). A socket for both families stands in the list of IPv6
+// only.
+func dump(states uint32, port uint16, extensions uint8, visit func(socket)) error {
 	conn, err := netlink.Dial(unix.NETLINK_SOCK_DIAG, nil)
 	if err != nil {
 		return err
@@ -134,7 +135,7 @@ func dump(states uint32, port uint16, visit func(socket)) error {
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		messages, err := conn.Execute(netlink.Message{
 			Header: netlink.Header{Type: unix.SOCK_DIAG_BY_FAMILY, Flags: netlink.Request | netlink.Dump},
-			Data:   request(family, states, port),
+			Data:   request(family, states, port, extensions),
 		})
 		if errors.Is(err, unix.ENOENT) {
 			return errors.New("the kernel has no tcp_diag (module missing, or may not be loaded)")
@@ -154,9 +155,9 @@ func dump(states uint32, port uint16, visit func(socket)) error {
 }
 
 // request is a struct inet_diag_req_v2 (include/uapi/linux/inet_diag.h).
-func request(family uint8, states uint32, port uint16) []byte {
+func request(family uint8, states uint32, port uint16, extensions uint8) []byte {
 	const length = 56
-	b := append(make([]byte, 0, length), family, unix.IPPROTO_TCP, 0, 0) // no extensions
+	b := append(make([]byte, 0, length), family, unix.IPPROTO_TCP, extensions, 0)
 	b = binary.NativeEndian.AppendUint32(b, states)
 	b = binary.BigEndian.AppendUint16(b, port)
 	return b[:length]
@@ -169,6 +170,9 @@ type socket struct {
 	link, rqueue, wqueue uint32
 	inode                uint32
 	only6                bool
+
+	info   []byte // struct tcp_info; none: not asked for
+	memory []byte // SK_MEMINFO_ of linux/sock_diag.h, the same
 }
 
 func parse(family uint8, b []byte) (socket, error) {
@@ -176,7 +180,7 @@ func parse(family uint8, b []byte) (socket, error) {
 		length                             = 72
 		stateAt, resentAt, localAt, linkAt = 1, 3, 4, 40
 		rqueueAt, wqueueAt, inodeAt        = 56, 60, 68
-		only6                              = 11 // INET_DIAG_SKV6ONLY
+		info, memory, only6                = 2, 7, 11 // INET_DIAG_INFO, _SKMEMINFO, _SKV6ONLY
 	)
 	if len(b) < length {
 		return socket{}, fmt.Errorf("the kernel describes a socket in %d bytes, not %d", len(b), length)
@@ -198,7 +202,12 @@ func parse(family uint8, b []byte) (socket, error) {
 		return socket{}, fmt.Errorf("the kernel describes a socket in a way that does not parse: %w", err)
 	}
 	for attributes.Next() {
-		if attributes.Type() == only6 {
+		switch attributes.Type() {
+		case info:
+			s.info = attributes.Bytes()
+		case memory:
+			s.memory = attributes.Bytes()
+		case only6:
 			s.only6 = attributes.Uint8() != 0
 		}
 	}

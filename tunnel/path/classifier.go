@@ -8,67 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Queue is a queueing discipline that is not one of the kernel's own choice.
-type Queue struct {
-	Link    string
-	Kind    string
-	Root    bool    // of what the link sends
-	Parent  string  // as tc(8) names it, such as 1:3; empty: it is the root
-	Loss    float64 // of netem, from 0 to 1
-	ingress bool
-	clsact  bool
-	index   int
-}
-
 // Attributes of linux/rtnetlink.h and linux/pkt_cls.h that x/sys does not have.
 const (
-	tcaKind, tcaOptions, tcaChain = 1, 2, 11
-	ingressMinor, egressMinor     = 0xfffffff2, 0xfffffff3
-	rootParent                    = 0xffffffff
-	protocolIP, protocolAll       = unix.ETH_P_IP, unix.ETH_P_ALL
+	tcaKind, tcaOptions, tcaStats2, tcaInvisible, tcaChain = 1, 2, 7, 10, 11
+	ingressMinor, egressMinor                              = 0xfffffff2, 0xfffffff3
+	rootParent                                             = 0xffffffff
+	protocolIP, protocolAll                                = unix.ETH_P_IP, unix.ETH_P_ALL
 )
-
-// queues lists the queueing disciplines: RTM_GETQDISC, struct tcmsg.
-func queues(links []Link) ([]Queue, error) {
-	list, err := dump(unix.RTM_GETQDISC, unix.RTM_NEWQDISC, make([]byte, 20))
-	if err != nil {
-		return nil, fmt.Errorf("cannot list the queues of the links: %w", err)
-	}
-	var all []Queue
-	for _, b := range list {
-		if len(b) < 20 {
-			return nil, fmt.Errorf("the kernel describes a queue in %d bytes", len(b))
-		}
-		index := int(binary.NativeEndian.Uint32(b[4:]))
-		l := linkOf(links, func(l Link) bool { return l.Index == index })
-		if l == nil {
-			continue // it has come since, or gone
-		}
-		q := Queue{Link: l.Name, index: index, Root: binary.NativeEndian.Uint32(b[12:]) == rootParent}
-		if parent := binary.NativeEndian.Uint32(b[12:]); !q.Root {
-			q.Parent = fmt.Sprintf("%x:%x", parent>>16, parent&0xffff)
-		}
-		var options []byte
-		err := attributes(b[20:], func(kind uint16, v []byte) error {
-			switch kind {
-			case tcaKind:
-				q.Kind = text(v)
-			case tcaOptions:
-				options = v
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-		q.ingress, q.clsact = q.Kind == "ingress", q.Kind == "clsact"
-		if q.Kind == "netem" && len(options) >= 12 { // struct tc_netem_qopt
-			q.Loss = float64(binary.NativeEndian.Uint32(options[8:])) / (1<<32 - 1)
-		}
-		all = append(all, q)
-	}
-	return all, nil
-}
 
 // classifier is one filter of tc.
 type classifier struct {
@@ -101,7 +47,7 @@ func classifiers(links []Link, hooks []Queue, q Question, s samples) ([]Stop, er
 	var stops []Stop
 	for _, at := range hooks {
 		l := linkOf(links, func(l Link) bool { return l.Index == at.index })
-		facing := slices.Contains(q.Facing, at.index)
+		facing := q.passes(at.index)
 		if !at.ingress && !at.clsact || !facing && l.Name != q.Device {
 			continue
 		}

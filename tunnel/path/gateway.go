@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -50,10 +51,15 @@ func (g Gateway) Silent() bool { return g.State&(unix.NUD_FAILED|unix.NUD_INCOMP
 // Fixed tells that somebody has set the gateway's address by hand.
 func (g Gateway) Fixed() bool { return g.State&unix.NUD_PERMANENT != 0 }
 
+// others are the directors that are not this node itself.
+func (q Question) others() []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(q.Directors), func(d netip.Addr) bool { return q.Own[d] })
+}
+
 // nodeAddress is the address that this node has for a director: what it would
 // send from. It is not valid if there is none.
 func nodeAddress(q Question) netip.Addr {
-	for _, to := range append(append([]netip.Addr{}, q.Directors...), anywhere) {
+	for _, to := range append(q.others(), anywhere) {
 		list, err := netlink.RouteGet(net.IP(to.AsSlice()))
 		if err != nil || len(list) == 0 {
 			continue

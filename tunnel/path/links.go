@@ -26,6 +26,7 @@ type Link struct {
 	TxPackets, TxErrors, TxDropped uint64
 	XDP                            []XDP
 	tunnel                         outer
+	lower                          int // what a VLAN stands on
 }
 
 // XDP is a program that sees every packet before the rest of the kernel.
@@ -84,6 +85,8 @@ func parseLink(b []byte) (Link, error) {
 			l.Name = text(v)
 		case unix.IFLA_MTU:
 			l.MTU = int(number(v))
+		case unix.IFLA_LINK:
+			l.lower = int(number(v))
 		case unix.IFLA_MASTER:
 			l.Master = int(number(v))
 		case unix.IFLA_ADDRESS:

@@ -11,6 +11,7 @@ package path
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -37,12 +38,15 @@ type Stop struct {
 
 // Question is what to look at.
 type Question struct {
-	Device    string           // unwraps what the directors send
-	VIPs      []netip.Addr     // all of them
-	Directors []netip.Addr     // those that are single addresses
-	Facing    []int            // the links by which the directors are reached; none: found by the default route
-	Services  []netip.AddrPort // what clients ask for: a VIP and a port each
-	Watch     time.Duration    // how long to watch the wire; 0: 120 ms
+	Device    string              // unwraps what the directors send
+	VIPs      []netip.Addr        // all of them
+	Directors []netip.Addr        // those that are single addresses
+	Facing    []int               // the links by which the directors are reached; none: found by the default route
+	Services  []netip.AddrPort    // what clients ask for: a VIP and a port each
+	Own       map[netip.Addr]bool // the node's addresses, but for the VIPs
+	Watch     time.Duration       // how long to watch the wire; 0: 120 ms
+
+	beneath []int // what the packets of directors pass before they come to Facing
 }
 
 // Facts is what there was to see. Each part has its own error, for when it
@@ -50,6 +54,7 @@ type Question struct {
 type Facts struct {
 	Links    []Link
 	LinksErr error
+	Beneath  []int // what carries the packets of Facing, and of the link to the gateway
 
 	Foreign    bool // this process is in another network namespace than process 1
 	ForeignErr error
@@ -65,6 +70,7 @@ type Facts struct {
 	BalancersErr   error
 	Queues         []Queue
 	QueuesErr      error
+	queuesAt       time.Time // when they were looked at first
 
 	Node      netip.Addr // the address of this node that the directors send to
 	Gateway   Gateway
@@ -96,6 +102,11 @@ func Look(q Question) Facts {
 	if len(q.Facing) == 0 && f.Gateway.Link != 0 {
 		q.Facing = []int{f.Gateway.Link}
 	}
+	hops := append(slices.Clone(q.Directors), f.Gateway.Addr)
+	bridges := Bridges{links: f.Links}
+	q.beneath, _ = bridges.beneath(q.Facing, hops)
+	under, tagged := bridges.beneath(append(slices.Clone(q.Facing), f.Gateway.Link), hops)
+	f.Beneath = append(under, tagged...)
 	f.Node = nodeAddress(q)
 	f.Before = readCounters()
 	w, err := startWatching(q, f)
@@ -109,6 +120,7 @@ func Look(q Question) Facts {
 	if w != nil {
 		w.finish(&f)
 	}
+	f.lookAtQueuesAgain(q)
 	f.neighbours()
 	f.After = readCounters()
 	f.Limits = limits(f.Before, f.After)
@@ -123,6 +135,7 @@ func (f *Facts) static(q Question) {
 	}
 	s := samplesOf(q, f.Node)
 	f.Queues, f.QueuesErr = queues(f.Links)
+	f.queuesAt = time.Now()
 	if f.ClassifiersErr = f.QueuesErr; f.QueuesErr == nil {
 		f.Classifiers, f.ClassifiersErr = classifiers(f.Links, f.Queues, q, s)
 	}
@@ -131,6 +144,11 @@ func (f *Facts) static(q Question) {
 	f.Programs, f.ProgramsErr = programs(f.Links, q, s)
 	f.Policies, f.PoliciesErr = policies(q, s, f.Links)
 	f.Tunnels = rivals(f.Links, q, f.Node)
+}
+
+// passes tells that what a director sends passes a link before it is unwrapped.
+func (q Question) passes(link int) bool {
+	return slices.Contains(q.Facing, link) || slices.Contains(q.beneath, link)
 }
 
 // Link returns the link with that index, or nil.

@@ -3,7 +3,6 @@ package path
 import (
 	"fmt"
 	"runtime"
-	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -15,7 +14,7 @@ import (
 func programs(links []Link, q Question, s samples) ([]Stop, error) {
 	var stops []Stop
 	for _, l := range links {
-		if !slices.Contains(q.Facing, l.Index) {
+		if !q.passes(l.Index) {
 			continue
 		}
 		for _, x := range l.XDP {

@@ -2,7 +2,6 @@ package path
 
 import (
 	"fmt"
-	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -15,7 +14,7 @@ import (
 func express(links []Link, q Question, s samples) ([]Stop, error) {
 	var stops []Stop
 	for _, l := range links {
-		if l.Type != unix.ARPHRD_ETHER || !slices.Contains(q.Facing, l.Index) {
+		if l.Type != unix.ARPHRD_ETHER || !q.passes(l.Index) {
 			continue
 		}
 		for leg, hook := range map[Leg]uint32{Outer: unix.BPF_TCX_INGRESS, Answer: unix.BPF_TCX_EGRESS} {

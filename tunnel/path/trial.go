@@ -79,7 +79,8 @@ func (w *watcher) try() {
 
 // clients are two directors, and an address of nobody if there is a way to it.
 func (w *watcher) clients() []netip.Addr {
-	list := slices.Clone(w.question.Directors[:min(2, len(w.question.Directors))])
+	list := w.question.others()
+	list = list[:min(2, len(list))]
 	if w.facts.Gateway.Link != 0 && w.facts.Gateway.Link != w.device {
 		list = append(list, anywhere)
 	}
@@ -87,8 +88,8 @@ func (w *watcher) clients() []netip.Addr {
 }
 
 func (w *watcher) sender() netip.Addr {
-	if len(w.question.Directors) > 0 {
-		return w.question.Directors[0]
+	if others := w.question.others(); len(others) > 0 {
+		return others[0]
 	}
 	return w.facts.Node
 }
@@ -119,6 +120,9 @@ func (w *watcher) seeTrial(h packet.Header, index int, out bool) bool {
 		case h.Protocol == unix.IPPROTO_TCP && destination(h) == t.Client && h.Ack == t.sequence+1 && h.Flags&flagACK != 0:
 			if out {
 				t.answered(h, w.facts.Link(index))
+			}
+			if out && t.Client.Addr() == anywhere { // directors have routes of their own
+				w.wire.MSS = max(w.wire.MSS, h.MSS())
 			}
 			return true
 		case h.Protocol == unix.IPPROTO_ICMP && h.ICMP[0] == 3 && out && len(h.Body) >= 8 && t.quoted(h.Body[8:]):

@@ -22,12 +22,18 @@ type Claim struct {
 
 // Wire is what was seen while it was watched, but for what Look sent itself.
 type Wire struct {
-	From      map[Sender]int // packets in IPIP that came in by a link
-	Congested map[Sender]int // of these, those that the tunnel drops for their ECN
-	Unwrapped int            // packets that came out of the device for a VIP
-	Asking    []Asking       // some of those that did
-	Asked     int            // of these, those that ask for a connection
-	Answered  int            // SYN-ACKs and resets from a VIP that went out by a link
+	From      map[Sender]int     // packets in IPIP that came in by a link
+	Congested map[Sender]int     // of these, those that the tunnel drops for their ECN
+	Unwrapped int                // packets that came out of the device for a VIP
+	Asking    []Asking           // some of those that did
+	Asked     int                // of these, those that ask for a connection
+	Own       map[netip.Addr]int // more that do, by an address of this node itself that is no VIP
+	Answered  int                // SYN-ACKs and resets from a VIP that went out by a link
+	MSS       int                // the largest segment that one of them announced to a client, or to a trial from anywhere
+
+	// Misnamed are answers by UDP that left from the node's own address and port, by
+	// the service that was asked.
+	Misnamed map[netip.AddrPort]int
 }
 
 // Asking is a client that asks for a connection, and for which.
@@ -47,8 +53,10 @@ type watcher struct {
 	facts    Facts
 	began    time.Time
 	device   int
+	bridges  map[int]bool // what goes out by one is seen at its port, if it gets there
 	trials   []Trial
 	claims   map[netip.Addr][]Claim
+	asked    map[netip.AddrPort]netip.AddrPort // by UDP: which service, by the client
 	wire     Wire
 }
 
@@ -59,11 +67,14 @@ func startWatching(q Question, f Facts) (*watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot watch the wire without CAP_NET_RAW: %w", err)
 	}
-	w := &watcher{fd: fd, raw: -1, question: q, facts: f, claims: map[netip.Addr][]Claim{}, wire: Wire{From: map[Sender]int{}, Congested: map[Sender]int{}}}
+	w := &watcher{fd: fd, raw: -1, question: q, facts: f, claims: map[netip.Addr][]Claim{}, asked: map[netip.AddrPort]netip.AddrPort{}, bridges: map[int]bool{}, wire: Wire{From: map[Sender]int{}, Congested: map[Sender]int{}, Own: map[netip.Addr]int{}, Misnamed: map[netip.AddrPort]int{}}}
 	if l := f.Named(q.Device); l != nil {
 		w.device = l.Index
 	}
-	program := interesting(w.device)
+	for _, l := range f.Links {
+		w.bridges[l.Index] = l.Kind == "bridge"
+	}
+	program := interesting(w.device, f.Node)
 	err = errors.Join(
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<20),
 		unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}),
@@ -81,33 +92,41 @@ func startWatching(q Question, f Facts) (*watcher, error) {
 
 func bigEndian(v uint16) uint16 { return v<<8 | v>>8 }
 
-// interesting lets through ARP, IPIP, ICMP, what comes from the device, and TCP
-// that asks for, grants or refuses a connection: 96 bytes of each.
-func interesting(device int) []unix.SockFilter {
+// interesting lets through ARP, IPIP, ICMP, what comes from the device, what node
+// sends by UDP, and TCP that asks for, grants or refuses a connection: 96 bytes of
+// each.
+func interesting(device int, node netip.Addr) []unix.SockFilter {
 	const whole, none = 96, 0
 	const extra = -0x1000 // SKF_AD_OFF, linux/filter.h: the protocol; 8 further on, the link
 	load := func(code uint16, k int) unix.SockFilter { return unix.SockFilter{Code: code, K: uint32(k)} }
-	equal := func(k, yes, no int) unix.SockFilter {
-		return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(k), Jt: uint8(yes), Jf: uint8(no)}
+	equal := func(k uint32, yes, no int) unix.SockFilter {
+		return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: k, Jt: uint8(yes), Jf: uint8(no)}
+	}
+	var own uint32
+	if node.Is4() {
+		own = binary.BigEndian.Uint32(node.AsSlice())
 	}
 	word, half, octet := uint16(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS), uint16(unix.BPF_LD|unix.BPF_H|unix.BPF_ABS), uint16(unix.BPF_LD|unix.BPF_B|unix.BPF_ABS)
 	return []unix.SockFilter{
-		load(half, extra),              // 0
-		equal(unix.ETH_P_ARP, 12, 0),   // 1
-		equal(unix.ETH_P_IP, 0, 12),    // 2
-		load(word, extra+8),            // 3
-		equal(device, 9, 0),            // 4
-		load(octet, 9),                 // 5
-		equal(unix.IPPROTO_IPIP, 7, 0), // 6
-		equal(unix.IPPROTO_ICMP, 6, 0), // 7
-		equal(unix.IPPROTO_TCP, 0, 6),  // 8
-		load(half, 6),                  // 9
-		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: 0x1fff, Jt: 4}, // 10
-		{Code: unix.BPF_LDX | unix.BPF_B | unix.BPF_MSH, K: 0},              // 11
-		load(unix.BPF_LD|unix.BPF_B|unix.BPF_IND, 13),                       // 12
+		load(half, extra),               // 0
+		equal(unix.ETH_P_ARP, 15, 0),    // 1
+		equal(unix.ETH_P_IP, 0, 15),     // 2
+		load(word, extra+8),             // 3
+		equal(uint32(device), 12, 0),    // 4
+		load(octet, 9),                  // 5
+		equal(unix.IPPROTO_IPIP, 10, 0), // 6
+		equal(unix.IPPROTO_ICMP, 9, 0),  // 7
+		equal(unix.IPPROTO_TCP, 3, 0),   // 8
+		equal(unix.IPPROTO_UDP, 0, 8),   // 9
+		load(word, 12),                  // 10
+		equal(own, 5, 6),                // 11
+		load(half, 6),                   // 12
+		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: 0x1fff, Jt: 4}, // 13
+		{Code: unix.BPF_LDX | unix.BPF_B | unix.BPF_MSH, K: 0},              // 14
+		load(unix.BPF_LD|unix.BPF_B|unix.BPF_IND, 13),                       // 15
 		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: flagSYN | flagRST, Jf: 1},
-		{Code: unix.BPF_RET | unix.BPF_K, K: whole}, // 14
-		{Code: unix.BPF_RET | unix.BPF_K, K: none},  // 15
+		{Code: unix.BPF_RET | unix.BPF_K, K: whole}, // 17
+		{Code: unix.BPF_RET | unix.BPF_K, K: none},  // 18
 	}
 }
 
@@ -173,11 +192,22 @@ const few = 5
 
 // unanswered tells that directors or clients send, and nothing comes of it.
 func (w Wire) unanswered() bool {
-	return len(w.From) > 0 && w.Unwrapped == 0 || w.Asked > 0 && w.Answered == 0
+	return len(w.From) > 0 && w.Unwrapped == 0 || w.Asked > 0 && w.Answered == 0 || len(w.Own) > 0
 }
 
 // enough tells that more would say nothing new.
-func (w Wire) enough() bool { return w.Silent() || w.deaf() }
+func (w Wire) enough() bool { return w.Silent() || w.deaf() || w.AsksItself() }
+
+// AsksItself tells that somebody keeps asking by an address of this node.
+func (w Wire) AsksItself() bool {
+	const again = 2
+	for _, count := range w.Own {
+		if count >= again {
+			return true
+		}
+	}
+	return false
+}
 
 // Silent tells that clients ask, and nobody answers.
 func (w Wire) Silent() bool { return w.Asked >= few && w.Answered == 0 }
@@ -194,6 +224,9 @@ func (w Wire) deaf() bool {
 
 // patience is how long a trial that was not answered in time is waited for.
 const patience = 300 * time.Millisecond
+
+// mostAsked is how many clients are remembered that ask by UDP.
+const mostAsked = 4096
 
 // mostLate is how many packets are read after the end of a watch.
 const mostLate = 10000
@@ -229,7 +262,7 @@ func (w *watcher) see(b []byte, at *unix.SockaddrLinklayer) {
 		return
 	}
 	h, ok := packet.Parse(b)
-	if !ok || w.seeTrial(h, at.Ifindex, out) {
+	if !ok || out && w.bridges[at.Ifindex] || w.seeTrial(h, at.Ifindex, out) {
 		return
 	}
 	vip := func(a netip.Addr) bool { return slices.Contains(w.question.VIPs, a) }
@@ -237,16 +270,43 @@ func (w *watcher) see(b []byte, at *unix.SockaddrLinklayer) {
 	case at.Ifindex == w.device && !out && vip(h.To):
 		w.wire.Unwrapped++
 		if h.Protocol == unix.IPPROTO_TCP && h.Flags&(flagSYN|flagACK) == flagSYN {
-			w.wire.Asked++
-			w.asks(Asking{source(h), destination(h)})
+			w.seeRequest(h)
 		}
-	case h.Protocol == unix.IPPROTO_IPIP && !out && at.Pkttype == unix.PACKET_HOST && at.Ifindex != w.device && at.Hatype != unix.ARPHRD_LOOPBACK:
+		if h.Protocol == unix.IPPROTO_UDP && len(w.asked) < mostAsked {
+			w.asked[source(h)] = destination(h)
+		}
+	case h.Protocol == unix.IPPROTO_IPIP && !out && w.forUs(h, at) && at.Ifindex != w.device && at.Hatype != unix.ARPHRD_LOOPBACK:
 		w.wire.From[Sender{h.From, at.Ifindex}]++
 		if tooCongested(b) {
 			w.wire.Congested[Sender{h.From, at.Ifindex}]++
 		}
+	case h.Protocol == unix.IPPROTO_UDP && out && h.From == w.facts.Node:
+		if service, ok := w.asked[destination(h)]; ok && service.Port() == h.Ports[0] {
+			w.wire.Misnamed[service]++
+		}
 	case h.Protocol == unix.IPPROTO_TCP && out && vip(h.From) && at.Ifindex != w.device && at.Hatype != unix.ARPHRD_LOOPBACK:
 		w.wire.Answered++
+		w.wire.MSS = max(w.wire.MSS, h.MSS())
+	}
+}
+
+// forUs tells a packet that came in for this node. To the port of a bridge, whose
+// hardware address may be another, it may seem to be for somebody else.
+func (w *watcher) forUs(h packet.Header, at *unix.SockaddrLinklayer) bool {
+	return at.Pkttype == unix.PACKET_HOST ||
+		at.Pkttype == unix.PACKET_OTHERHOST && h.To == w.facts.Node && slices.Contains(w.question.beneath, at.Ifindex)
+}
+
+// seeRequest counts a request for a connection. What comes from a VIP is a director
+// that asks itself: no answer could get back to it.
+func (w *watcher) seeRequest(h packet.Header) {
+	switch {
+	case slices.Contains(w.question.VIPs, h.From):
+	case w.question.Own[h.From]:
+		w.wire.Own[h.From]++
+	default:
+		w.wire.Asked++
+		w.asks(Asking{source(h), destination(h)})
 	}
 }
 

@@ -92,3 +92,91 @@ func TestWhatCameInTimeIsSeenByWhoReadsItLate(t *testing.T) {
 		t.Errorf("%d packets of the director were seen, want %d", got, sent)
 	}
 }
+
+// The device is one end of a pair, whose other end sends what comes out of it.
+func TestWhatIsSeenOfRequestsAndAnswersByUDP(t *testing.T) {
+	client, other := netip.MustParseAddrPort("198.51.100.1:40000"), netip.MustParseAddrPort("198.51.100.2:40000")
+	dns := netip.AddrPortFrom(testVIP, 53)
+	own := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(testNode, port) }
+	for _, x := range []struct {
+		name   string
+		answer [2]netip.AddrPort
+		want   int
+	}{
+		{"an answer from the VIP", [2]netip.AddrPort{dns, client}, 0},
+		{"an answer from the node's own address", [2]netip.AddrPort{own(53), client}, 1},
+		{"something else that the node sends", [2]netip.AddrPort{own(5353), client}, 0},
+		{"an answer to somebody else", [2]netip.AddrPort{own(53), other}, 0},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			enterNamespace(t, "ip addr add 10.9.0.31/24 dev eth0", "ip link add tunl0 type veth peer name inside", "ip link set tunl0 up", "ip link set inside up")
+			all, err := links()
+			if err != nil {
+				t.Fatal(err)
+			}
+			f := Facts{Links: all, Node: testNode}
+			w, err := startWatching(questionOn(all), f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer w.close()
+			for _, sent := range []struct {
+				by       string
+				from, to netip.AddrPort
+			}{{"inside", client, dns}, {"eth0", x.answer[0], x.answer[1]}} {
+				transmit(t, *f.Named(sent.by), datagram(sent.from, sent.to))
+			}
+			w.readUntil(time.Now().Add(50*time.Millisecond), func() bool { return false })
+			if got := w.wire.Misnamed[dns]; got != x.want || w.wire.Unwrapped != 1 {
+				t.Errorf("%d answers are misnamed, want %d; %d packets came out, want 1", got, x.want, w.wire.Unwrapped)
+			}
+		})
+	}
+}
+
+func datagram(from, to netip.AddrPort) []byte {
+	b := segment(from, to, 0, 0, 0)
+	b[9] = unix.IPPROTO_UDP
+	return b
+}
+
+// transmit sends a packet by a link, to whoever is at its other end.
+func transmit(t *testing.T, by Link, packet []byte) {
+	t.Helper()
+	raw, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(raw)
+	to := &unix.SockaddrLinklayer{Protocol: bigEndian(unix.ETH_P_IP), Ifindex: by.Index, Halen: 6, Addr: [8]byte{255, 255, 255, 255, 255, 255}}
+	if err := unix.Sendto(raw, packet, 0, to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAnAnswerThatABridgeDropsHasNotLeft(t *testing.T) {
+	const drop = "nft add table bridge t '{ chain out { type filter hook output priority 0; ip saddr 10.9.0.100 drop; }; }'"
+	for _, x := range []struct {
+		name, filter string
+		want         int
+	}{{"no filter", "true", 1}, {"a filter of the bridge", drop, 0}} {
+		t.Run(x.name, func(t *testing.T) {
+			enterNamespace(t, "ip link add br0 type bridge; ip link set eth0 master br0; ip link set br0 up; ip addr add 10.9.0.31/24 dev br0", x.filter)
+			all, err := links()
+			if err != nil {
+				t.Fatal(err)
+			}
+			w, err := startWatching(questionOn(all), Facts{Links: all, Node: testNode})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer w.close()
+			br0 := linkOf(all, func(l Link) bool { return l.Name == "br0" })
+			transmit(t, *br0, segment(netip.AddrPortFrom(testVIP, 80), netip.MustParseAddrPort("198.51.100.1:40000"), flagSYN|flagACK, 1, 2))
+			w.readUntil(time.Now().Add(50*time.Millisecond), func() bool { return false })
+			if w.wire.Answered != x.want {
+				t.Errorf("%d answers have left, want %d", w.wire.Answered, x.want)
+			}
+		})
+	}
+}

@@ -47,6 +47,9 @@ func (t *table) decodeAs(name string, a *attributes) expression {
 	case "meta":
 		return decodeMeta(a)
 	case "ct":
+		if t.family == familyBridge { // only some kernels track connections there
+			return decodeCTOfBridge(a)
+		}
 		return decodeCT(a)
 	case "fib":
 		return loads(a, unix.NFTA_FIB_DREG)(fibValue(a.number(unix.NFTA_FIB_RESULT), a.number(unix.NFTA_FIB_FLAGS)))
@@ -118,12 +121,25 @@ func decodeCT(a *attributes) expression {
 	return silent("ct set")
 }
 
+// decodeCTOfBridge knows nothing of what it loads: that is nothing, unless the
+// kernel has nf_conntrack_bridge.
+func decodeCTOfBridge(a *attributes) expression {
+	if a.has(unix.NFTA_CT_SREG) {
+		return silent("ct set")
+	}
+	return opaque{name: "what bridges know of connections"}
+}
+
 func first(b []byte) byte {
 	if len(b) == 0 {
 		return 0
 	}
 	return b[0]
 }
+
+// etherTypeAt is where the type stands in the header of Ethernet. A packet that is
+// followed has no tag of a VLAN: its link has taken it off.
+const etherTypeAt = 12
 
 func decodePayload(a *attributes) expression {
 	base, at, length := a.number(unix.NFTA_PAYLOAD_BASE), int(a.number(unix.NFTA_PAYLOAD_OFFSET)), int(a.number(unix.NFTA_PAYLOAD_LEN))
@@ -144,6 +160,9 @@ func decodePayload(a *attributes) expression {
 	to := register(a.number(unix.NFTA_PAYLOAD_DREG))
 	if !fits(to, length) {
 		return nil
+	}
+	if base == unix.NFT_PAYLOAD_LL_HEADER && at == etherTypeAt && length == 2 {
+		return source{symbol{"ether type", 2, nil, nil}, to, constant(0x08, 0x00)}
 	}
 	if !known {
 		return blur{"the link's header, or an inner one,", to, length}

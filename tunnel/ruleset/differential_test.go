@@ -25,8 +25,9 @@ import (
 
 // cable is a node whose link wan is joined to another namespace.
 type cable struct {
-	wan ruleset.Link
-	raw int // a raw socket at the other end
+	wan  ruleset.Link
+	port ruleset.Link // of wan, where that is a bridge
+	raw  int          // a raw socket at the other end
 }
 
 func joined(t *testing.T) cable {
@@ -63,7 +64,22 @@ func joined(t *testing.T) cable {
 	close(moved)
 	fd := <-done
 	t.Cleanup(func() { unix.Close(fd) })
-	return cable{ruleset.Link{Index: wan.Attrs().Index, Name: "wan", Type: 1}, fd}
+	return cable{wan: ruleset.Link{Index: wan.Attrs().Index, Name: "wan", Type: 1}, raw: fd}
+}
+
+// underBridge makes wan the port of a bridge, which gets its addresses.
+func (c cable) underBridge(t *testing.T) cable {
+	t.Helper()
+	wan, err := netlink.LinkByName("wan")
+	must(t, err)
+	address := &netlink.Addr{IPNet: &net.IPNet{IP: node4.AsSlice(), Mask: net.CIDRMask(24, 32)}}
+	must(t, netlink.AddrDel(wan, address))
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "bridge", HardwareAddr: wan.Attrs().HardwareAddr}}
+	must(t, netlink.LinkAdd(bridge))
+	must(t, netlink.LinkSetMaster(wan, bridge))
+	must(t, netlink.AddrAdd(bridge, address))
+	must(t, netlink.LinkSetUp(bridge))
+	return cable{wan: ruleset.Link{Index: bridge.Attrs().Index, Name: "bridge", Type: 1}, port: c.wan, raw: c.raw}
 }
 
 // otherEnd sets up the link far and opens a raw socket.
@@ -211,9 +227,9 @@ func nft(rules string) (string, error) {
 	return string(out), err
 }
 
-func aPacket(t *rapid.T, in ruleset.Link, port uint16) ruleset.Packet {
+func aPacket(t *rapid.T, c cable, port uint16) ruleset.Packet {
 	p := ruleset.Packet{
-		In: in, Back: in, Dst: node4,
+		In: c.wan, Port: c.port, Back: c.wan, Dst: node4,
 		Src:      netip.MustParseAddr(rapid.SampledFrom([]string{"192.0.2.1", "192.0.2.5", "192.0.2.200"}).Draw(t, "source")),
 		Protocol: rapid.SampledFrom([]uint8{4, 6, 17}).Draw(t, "protocol"),
 	}
@@ -267,15 +283,55 @@ func loadWhatNftTakes(text string) (string, error) {
 	}
 }
 
-// What the kernel does with a packet is what the trace says of it, whatever the
-// rules are.
-func TestTraceSaysWhatTheKernelDoes(t *testing.T) {
-	// A ruleset takes a quarter of a second.
+// fewer has rapid try fewer rulesets than it does unasked: each takes a quarter of
+// a second.
+func fewer(t *testing.T) {
+	t.Helper()
 	if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue {
 		must(t, checks.Value.Set("20"))
 		t.Cleanup(func() { _ = checks.Value.Set(checks.DefValue) })
 	}
-	c := joined(t)
+}
+
+// What the kernel does with a packet is what the trace says of it, whatever the
+// rules are.
+func TestTraceSaysWhatTheKernelDoes(t *testing.T) {
+	fewer(t)
+	joined(t).traceIsRight(t, aRuleset)
+}
+
+// And what a bridge does, before and after the rest.
+func TestTraceSaysWhatABridgeDoes(t *testing.T) {
+	fewer(t)
+	joined(t).underBridge(t).traceIsRight(t, func(t *rapid.T) string { return bridgeRuleset(t) + aRuleset(t) })
+}
+
+// bridgeRuleset is a table of the bridge, of conditions that it knows.
+func bridgeRuleset(t *rapid.T) string {
+	condition := rapid.Custom(func(t *rapid.T) string {
+		not := rapid.SampledFrom([]string{"", "!= "}).Draw(t, "not")
+		return rapid.SampledFrom([]string{
+			"", "ip saddr " + not + anAddress.Draw(t, "address"), "tcp dport " + not + aPort.Draw(t, "port"), "ip protocol " + not + "4",
+			"ether type ip", "ether type arp", "meta protocol ip", "iifname " + not + `"wan"`, "iifname " + not + `"bridge"`,
+			"meta mark set 5", "meta mark " + not + "5", "log", "counter",
+		}).Draw(t, "condition")
+	})
+	var b strings.Builder
+	b.WriteString("table bridge t {\n")
+	for _, hook := range []string{"prerouting", "input", "forward"} {
+		fmt.Fprintf(&b, "\tchain c%s {\n\t\ttype filter hook %s priority 0; policy accept;\n", hook, hook)
+		for range rapid.IntRange(0, 2).Draw(t, "rules") {
+			fmt.Fprintf(&b, "\t\t%s %s %s\n", condition.Draw(t, "one"), condition.Draw(t, "other"), rapid.SampledFrom([]string{"drop", "accept", "return", ""}).Draw(t, "verdict"))
+		}
+		b.WriteString("\t}\n")
+	}
+	b.WriteString("}\n")
+	return b.String()
+}
+
+// traceIsRight compares what the kernel does with what the trace says.
+func (c cable) traceIsRight(t *testing.T, aRuleset func(*rapid.T) string) {
+	t.Helper()
 	told, packets := map[ruleset.Outcome]int{}, 0
 	port := uint16(20000)
 	rapid.Check(t, func(t *rapid.T) {
@@ -293,7 +349,7 @@ func TestTraceSaysWhatTheKernelDoes(t *testing.T) {
 		var sent []ruleset.Packet
 		for id := 1; id <= packetsEach; id++ {
 			port++
-			p := aPacket(t, c.wan, port)
+			p := aPacket(t, c, port)
 			if p.Protocol == 4 && slices.Contains(sent, p) {
 				p.Protocol, p.SrcPort, p.DstPort = 17, port, 80 // the connection would be known by now
 			}

@@ -45,7 +45,7 @@ type Place struct {
 	Handle uint64 // of the rule, in nf_tables
 	Number int    // of the rule, from 1
 	Rule   string // in the words of nft or iptables
-	Tool   string // that changes the table: nft, iptables-nft, iptables-legacy or iptables
+	Tool   string // that changes the table: nft, iptables-nft, ebtables-nft, iptables-legacy or iptables
 
 	engine   engine
 	hook     int
@@ -81,6 +81,9 @@ func (r *run) place() Place {
 	switch t.engine {
 	case engineCompat:
 		p.Tool = "iptables-nft"
+		if t.family == familyBridge {
+			p.Tool = "ebtables-nft"
+		}
 	case engineLegacy:
 		p.Tool = r.rules.legacyTool
 	}

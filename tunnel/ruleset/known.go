@@ -10,23 +10,43 @@ import (
 func metaValue(key uint32) (s symbol, load func(*run) (unsureValue, step)) {
 	link := func(out bool) func(r *run) Link {
 		return func(r *run) Link {
+			l := r.packet.In
 			if out {
-				return r.packet.Out
+				l = r.packet.Out
 			}
-			return r.packet.In
+			if r.atPort() && l != (Link{}) {
+				return r.packet.Port
+			}
+			return l
 		}
 	}
 	in, out := link(false), link(true)
 	index := func(of func(*run) Link) func(*run) (unsureValue, step) {
 		return func(r *run) (unsureValue, step) {
-			if l := of(r); l.Name != "" && l.Index == 0 {
+			if l := of(r); l.Name != "" && l.Index == 0 || l == SomePort {
 				return unknown(4), unsure
 			}
 			return sure32(uint32(of(r).Index)), goOn
 		}
 	}
 	name := func(of func(*run) Link) func(*run) (unsureValue, step) {
-		return func(r *run) (unsureValue, step) { return sureName(of(r).Name), goOn }
+		return func(r *run) (unsureValue, step) {
+			if of(r) == SomePort {
+				return unknown(16), unsure
+			}
+			return sureName(of(r).Name), goOn
+		}
+	}
+	bridge := func(of func(*run) Link) func(*run) (unsureValue, step) {
+		return func(r *run) (unsureValue, step) {
+			if !r.atPort() || (of(r) == Link{}) {
+				return unsureValue{}, skip // nft_meta_bridge_get_eval
+			}
+			if r.packet.leaves() {
+				return sureName(r.packet.Out.Name), goOn
+			}
+			return sureName(r.packet.In.Name), goOn
+		}
 	}
 	kind := func(of func(*run) Link) func(*run) (unsureValue, step) {
 		return func(r *run) (unsureValue, step) {
@@ -42,8 +62,11 @@ func metaValue(key uint32) (s symbol, load func(*run) (unsureValue, step)) {
 	}
 	group := func(of func(*run) Link) func(*run) (unsureValue, step) {
 		return func(r *run) (unsureValue, step) {
-			if (of(r) == Link{}) {
+			switch of(r) {
+			case Link{}:
 				return unsureValue{}, skip
+			case SomePort:
+				return unknown(4), unsure
 			}
 			return sure32(of(r).Group), goOn
 		}
@@ -73,9 +96,13 @@ func metaValue(key uint32) (s symbol, load func(*run) (unsureValue, step)) {
 		return symbol{"iifgroup", 4, nil, nil}, group(in)
 	case unix.NFT_META_OIFGROUP:
 		return symbol{"oifgroup", 4, nil, nil}, group(out)
+	case unix.NFT_META_BRI_IIFNAME:
+		return symbol{"ibrname", 16, showName, nil}, bridge(in)
+	case unix.NFT_META_BRI_OIFNAME:
+		return symbol{"obrname", 16, showName, nil}, bridge(out)
 	case unix.NFT_META_PKTTYPE:
 		return symbol{"meta pkttype", 1, showNumber, nil}, func(r *run) (unsureValue, step) {
-			if r.packet.leaves() {
+			if r.packet.leaves() || r.atPort() { // a bridge may have another address than its port
 				return unknown(1), unsure
 			}
 			return sure(0), goOn // PACKET_HOST

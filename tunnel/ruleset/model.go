@@ -7,7 +7,8 @@
 package ruleset
 
 // Hooks of enum nf_inet_hooks, include/uapi/linux/netfilter.h, which egress of
-// a link is added to.
+// a link is added to, and the hooks of bridges, which have the same numbers there
+// (include/uapi/linux/netfilter_bridge.h).
 const (
 	hookPrerouting = iota
 	hookInput
@@ -16,6 +17,7 @@ const (
 	hookPostrouting
 	hookIngress
 	hookEgress
+	hookBridge // and one of the above, up to postrouting
 )
 
 // family is one of nf_tables, NFPROTO_ in include/uapi/linux/netfilter.h.
@@ -25,6 +27,7 @@ const (
 	familyInet   family = 1
 	familyIP     family = 2
 	familyNetdev family = 5
+	familyBridge family = 7
 )
 
 func (f family) String() string {
@@ -35,6 +38,8 @@ func (f family) String() string {
 		return "ip"
 	case familyNetdev:
 		return "netdev"
+	case familyBridge:
+		return "bridge"
 	}
 	return "unknown"
 }
@@ -44,7 +49,7 @@ type engine uint8
 
 const (
 	engineNFTables engine = iota
-	engineCompat          // nf_tables, written by iptables-nft
+	engineCompat          // nf_tables, written by iptables-nft or ebtables-nft
 	engineLegacy          // ip_tables
 )
 

@@ -15,6 +15,9 @@ type Link struct {
 	Type uint16
 }
 
+// SomePort is a port of a bridge of which it is not known which one it is.
+var SomePort = Link{Index: -1}
+
 // State is what conntrack makes of a packet.
 type State uint8
 
@@ -29,7 +32,10 @@ const (
 // Packet describes an IPv4 packet. One that comes in has In, and is for this
 // node itself; one that this node made has Out, and Dst is another host's.
 type Packet struct {
-	In, Out  Link
+	In, Out Link
+	// Port is the port by which the packet comes in or goes out where In or Out is
+	// a bridge: the filters of bridges see it there.
+	Port     Link
 	Src, Dst netip.Addr
 	Protocol uint8 // of IP: 4 is IPIP, 6 TCP, 17 UDP
 	// Ports of TCP and UDP; 0 if not known.

@@ -86,7 +86,7 @@ func (c *conversation) list() ([]*table, error) {
 	var tables []*table
 	byKey := map[tableKey]*table{}
 	const tableHandle, ownerAttribute = 4, 7 // NFTA_TABLE_HANDLE, NFTA_TABLE_OWNER
-	for _, f := range []family{familyInet, familyIP, familyNetdev} {
+	for _, f := range []family{familyInet, familyIP, familyNetdev, familyBridge} {
 		err := c.each(unix.NFT_MSG_GETTABLE, f, func(a *attributes) error {
 			t := &table{
 				family: f, name: a.name(unix.NFTA_TABLE_NAME), flags: a.optional(unix.NFTA_TABLE_FLAGS),
@@ -228,8 +228,11 @@ func parseBase(a *attributes, f family, order uint64) *base {
 		hook: int(hook.number(unix.NFTA_HOOK_HOOKNUM)), priority: int32(hook.number(unix.NFTA_HOOK_PRIORITY)),
 		kind: a.name(unix.NFTA_CHAIN_TYPE), drops: a.has(unix.NFTA_CHAIN_POLICY) && a.number(unix.NFTA_CHAIN_POLICY) == 0, order: order,
 	}
-	if f == familyNetdev {
+	switch f {
+	case familyNetdev:
 		b.hook += hookIngress
+	case familyBridge:
+		b.hook += hookBridge
 	}
 	if hook.has(unix.NFTA_HOOK_DEV) {
 		b.devices = append(b.devices, hook.name(unix.NFTA_HOOK_DEV))
@@ -246,10 +249,13 @@ func parseBase(a *attributes, f family, order uint64) *base {
 	return b
 }
 
-// recognise tells a table that iptables-nft keeps: its names are those of
-// ip_tables, and its chains' are in capitals.
+// recognise tells a table that iptables-nft or ebtables-nft keeps: its names are
+// those of ip_tables or of ebtables, and its chains' are in capitals.
 func (t *table) recognise() {
-	if t.family != familyIP || !slices.Contains([]string{"filter", "nat", "mangle", "raw", "security"}, t.name) {
+	names := map[family][]string{
+		familyIP: {"filter", "nat", "mangle", "raw", "security"}, familyBridge: {"filter", "nat", "broute"},
+	}
+	if !slices.Contains(names[t.family], t.name) {
 		return
 	}
 	for _, c := range t.chains {

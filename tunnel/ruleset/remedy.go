@@ -23,8 +23,12 @@ func (p Place) remedy(packet Packet, sources []netip.Prefix) []string {
 	case p.engine == engineNFTables:
 		return []string{fmt.Sprintf("nft insert rule %s %s %s %s accept", p.Family, p.Table, p.Base, nftMatch(packet, from))}
 	}
+	matches := iptablesMatches(packet, from)
+	if p.Family == familyBridge.String() {
+		matches = ebtablesMatches(packet, from)
+	}
 	var commands []string
-	for _, match := range iptablesMatches(packet, from) {
+	for _, match := range matches {
 		table := ""
 		if p.Table != "filter" {
 			table = "-t " + p.Table + " "
@@ -102,6 +106,27 @@ func iptablesMatches(packet Packet, from []string) []string {
 		return []string{fmt.Sprintf("-p %d -%s %s", packet.Protocol, side, addr)}
 	}
 	return []string{fmt.Sprintf("-p %s -%s %s --%sport %d", name, side, addr, side, port)}
+}
+
+// ebtablesMatches are iptablesMatches in the words of ebtables.
+func ebtablesMatches(packet Packet, from []string) []string {
+	start := fmt.Sprintf("-p IPv4 --ip-proto %d ", packet.Protocol)
+	var matches []string
+	for _, f := range from {
+		matches = append(matches, start+"--ip-src "+f)
+	}
+	if len(from) > 0 {
+		return matches
+	}
+	side, addr, port := "dst", packet.Dst, packet.DstPort
+	if packet.leaves() {
+		side, addr, port = "src", packet.Src, packet.SrcPort
+	}
+	match := fmt.Sprintf("%s--ip-%s %s", start, side, addr)
+	if transport(packet.Protocol) != "" && port != 0 {
+		match += fmt.Sprintf(" --ip-%cport %d", side[0], port)
+	}
+	return []string{match}
 }
 
 // firewalldRemedy goes by firewalld's own tool: it makes its table anew at every

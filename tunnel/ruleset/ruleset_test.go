@@ -29,7 +29,7 @@ func load(t testing.TB, rules string) {
 	t.Helper()
 	cmd := exec.Command("nft", "-f", "-")
 	script := strings.ReplaceAll(rules, " }", "\n}") + "\n" // nft wants each end of a block on a line
-	if strings.HasPrefix(rules, "iptables") {
+	if strings.HasPrefix(rules, "iptables") || strings.HasPrefix(rules, "ebtables") {
 		cmd, script = exec.Command("sh", "-e"), rules
 	}
 	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
@@ -74,6 +74,18 @@ func describe(f ruleset.Fate) string {
 		s += " if " + describe(*f.If)
 	}
 	return s
+}
+
+var port = ruleset.Link{Index: 4, Name: "port", Type: 1}
+
+func bridged(p ruleset.Packet) ruleset.Packet {
+	p.Port = port
+	return p
+}
+
+func atSomePort(p ruleset.Packet) ruleset.Packet {
+	p.Port = ruleset.SomePort
+	return p
 }
 
 func invalid(p ruleset.Packet) ruleset.Packet {
@@ -152,6 +164,25 @@ func TestTraceSaysWhatBecomesOfAPacket(t *testing.T) {
 		{name: "firewalld's open port", rules: firewalld, packet: syn, want: "passes"},
 		{name: "firewalld's invalid", rules: firewalld, packet: invalid(ipip), want: "dropped firewalld/filter_INPUT"},
 		{name: "an added element may be found later", rules: "table ip f { set s { type ipv4_addr; flags dynamic; size 100; }; chain in { type filter hook input priority 0; add @s { ip saddr}; ip saddr @s drop; } }", packet: ipip, want: "cannot tell f/in if dropped f/in"},
+		{name: "a filter of bridges", rules: "table bridge b { chain in { type filter hook input priority 0; ip protocol 4 counter drop; } }", packet: bridged(ipip),
+			want: "dropped b/in", remedy: "nft insert rule bridge b in ip protocol 4 ip saddr 10.9.0.21 accept"},
+		{name: "a filter of bridges, where none is passed", rules: "table bridge b { chain in { type filter hook input priority 0; ip protocol 4 drop; } }", packet: ipip, want: "passes"},
+		{name: "a policy of bridges in prerouting", rules: "table bridge b { chain pre { type filter hook prerouting priority -300; policy drop; ether type arp accept; } }", packet: bridged(ipip), want: "dropped b/pre policy"},
+		{name: "a port of a bridge", rules: "table bridge b { chain in { type filter hook input priority 0; iifname \"port\" ether type ip drop; } }", packet: bridged(ipip), want: "dropped b/in"},
+		{name: "another port of a bridge", rules: "table bridge b { chain in { type filter hook input priority 0; iifname \"wan\" drop; } }", packet: bridged(ipip), want: "passes"},
+		{name: "a port of a bridge that is not known", rules: "table bridge b { chain in { type filter hook input priority 0; iifname \"port\" drop; } }", packet: atSomePort(ipip), want: "cannot tell b/in if dropped b/in"},
+		{name: "what a bridge sends on to others", rules: "table bridge b { chain f { type filter hook forward priority 0; policy drop; } }", packet: bridged(ipip), want: "passes"},
+		{name: "what is dropped by a hardware address", rules: "table bridge b { chain in { type filter hook input priority 0; ether saddr 02:00:00:00:00:01 drop; } }", packet: bridged(ipip), want: "cannot tell b/in if dropped b/in"},
+		{name: "a bridge filters answers", rules: "table bridge b { chain out { type filter hook output priority 0; oifname \"port\" ip saddr 10.9.0.100 drop; } }", packet: bridged(answer),
+			want: "dropped b/out", remedy: "nft insert rule bridge b out ip saddr 10.9.0.100 tcp sport 80 accept"},
+		{name: "the ingress of a bridge's port", rules: "table netdev n { chain i { type filter hook ingress device lo priority 0; ip protocol 4 drop; } }",
+			packet: ruleset.Packet{In: wan, Port: ruleset.Link{Index: 1, Name: "lo"}, Src: director, Dst: node, Protocol: 4}, want: "dropped n/i"},
+		{name: "ebtables-nft", rules: "ebtables-nft -A INPUT -p IPv4 --ip-proto 4 --ip-src 10.9.0.0/24 -j DROP", packet: bridged(ipip),
+			want: "dropped filter/INPUT", remedy: "ebtables-nft -I INPUT -p IPv4 --ip-proto 4 --ip-src 10.9.0.21 -j ACCEPT"},
+		{name: "ebtables-nft and another network", rules: "ebtables-nft -A INPUT -p IPv4 --ip-proto 4 ! --ip-src 10.9.0.0/24 -j DROP", packet: bridged(ipip), want: "passes"},
+		{name: "ebtables-nft of ARP", rules: "ebtables-nft -A INPUT -p ARP -j DROP", packet: bridged(ipip), want: "passes"},
+		{name: "ebtables-nft filters answers", rules: "ebtables-nft -t nat -A POSTROUTING -p IPv4 --ip-proto 6 --ip-source 10.9.0.100 --ip-sport 80 -j DROP", packet: bridged(answer),
+			want: "dropped nat/POSTROUTING", remedy: "ebtables-nft -t nat -I POSTROUTING -p IPv4 --ip-proto 6 --ip-src 10.9.0.100 --ip-sport 80 -j ACCEPT"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			enterNamespace(t)

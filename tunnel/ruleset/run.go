@@ -65,6 +65,9 @@ const (
 
 func (r *run) base() *chain { return r.path[r.stop].chain }
 
+// atPort tells a place that sees the port of a bridge.
+func (r *run) atPort() bool { return r.path[r.stop].port }
+
 // fate follows the packet from where it is to its end.
 func (r *run) fate() Fate {
 	for r.stop < len(r.path) {

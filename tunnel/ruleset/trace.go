@@ -10,6 +10,7 @@ import (
 type stop struct {
 	chain     *chain
 	conntrack bool
+	port      bool // it sees the port of a bridge in place of the bridge
 }
 
 // Priorities of include/uapi/linux/netfilter_ipv4.h. All chains of NAT of a hook
@@ -38,11 +39,34 @@ func (r *Ruleset) Trace(p Packet) Fate {
 
 func (r *Ruleset) path(p Packet) []stop {
 	if p.leaves() {
-		path := append(r.hook(hookOutput, "", true), r.hook(hookPostrouting, "", false)...)
-		return append(path, r.hook(hookEgress, p.Out.Name, false)...)
+		return slices.Concat(
+			r.hook(hookOutput, "", true), r.hook(hookPostrouting, "", false), r.hook(hookEgress, p.Out.Name, false),
+			r.atPort(p, hookBridge+hookOutput), r.atPort(p, hookBridge+hookPostrouting), r.atPort(p, hookEgress),
+		)
 	}
-	path := append(r.hook(hookIngress, p.In.Name, false), r.hook(hookPrerouting, "", true)...)
-	return append(path, r.hook(hookInput, "", false)...)
+	return slices.Concat(
+		r.atPort(p, hookIngress), r.atPort(p, hookBridge+hookPrerouting), r.atPort(p, hookBridge+hookInput),
+		r.hook(hookIngress, p.In.Name, false), r.hook(hookPrerouting, "", true), r.hook(hookInput, "", false),
+	)
+}
+
+// atPort is the chains of a hook of a bridge, or of the link that is its port.
+// What a bridge delivers to its own node goes through prerouting and input, and
+// what the node sends by it through output and postrouting (br_pass_frame_up and
+// __br_forward, net/bridge).
+func (r *Ruleset) atPort(p Packet, hook int) []stop {
+	if p.Port == (Link{}) || hook < hookBridge && p.Port == SomePort {
+		return nil
+	}
+	link := ""
+	if hook < hookBridge {
+		link = p.Port.Name
+	}
+	stops := r.hook(hook, link, false)
+	for i := range stops {
+		stops[i].port = true
+	}
+	return stops
 }
 
 // hook is the chains of a hook in the order in which the kernel calls them. Of

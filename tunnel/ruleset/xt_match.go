@@ -23,6 +23,7 @@ func decodeMatch(name string, revision uint32, b []byte) expression {
 	other := opaque{name: "-m " + name}
 	least := map[string]int{
 		"tcp": 12, "udp": 9, "multiport": 48, "conntrack": 152, "state": 4, "mark": 9, "connmark": 9, "addrtype": 8, "iprange": 65, "pkttype": 8,
+		"ip": ebtIPBytes,
 	}
 	switch size, ok := least[name]; {
 	case name == "comment":
@@ -58,6 +59,8 @@ func decodeMatch(name string, revision uint32, b []byte) expression {
 		}
 	case name == "addrtype" && revision == 1:
 		return decodeAddrtype(b, other)
+	case name == "ip":
+		return decodeEbtIP(b, other)
 	case name == "iprange" && revision == 1:
 		return decodeIPRange(b)
 	case name == "pkttype":

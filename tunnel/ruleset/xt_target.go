@@ -22,7 +22,8 @@ func decodeTarget(name string, revision uint32, b []byte) expression {
 	case "REJECT":
 		return target{words, func(r *run) step { r.verdict = verdict{kind: reject}; return decided }}
 	case "LOG", "NFLOG", "ULOG", "TRACE", "AUDIT", "TCPMSS", "CHECKSUM", "CLASSIFY", "DSCP", "TOS", "TTL", "ECN", "HL",
-		"TCPOPTSTRIP", "RATEEST", "IDLETIMER", "LED", "TEE", "SECMARK", "CONNSECMARK", "SET":
+		"TCPOPTSTRIP", "RATEEST", "IDLETIMER", "LED", "TEE", "SECMARK", "CONNSECMARK", "SET",
+		"log", "nflog": // of ebtables
 		return silent(words)
 	case "NOTRACK":
 		return target{words, withdraw{}.eval}
