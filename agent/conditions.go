@@ -87,7 +87,7 @@ func Found(n Node) (config.Config, []Condition) {
 	list := []Condition{
 		kernelHasIPIP(anew(c)),
 		deviceKind(device),
-		deviceExists(c, []string{kernelID, deviceKindID}),
+		deviceExplained(deviceExists(c, []string{kernelID, deviceKindID}), device),
 		anyVIP(device, c.VIPs),
 		notStrictByHand(c),
 		delivered(c),

@@ -7,6 +7,7 @@ import (
 
 	"rsagent/agent/config"
 	"rsagent/agent/health"
+	"rsagent/selinux"
 	"rsagent/tunnel/path"
 )
 
@@ -20,6 +21,8 @@ type Examination struct {
 
 	Asked []Asked // clients that asked while the wire was watched
 
+	Denials []selinux.Denial // what SELinux has refused, as far as that is known
+
 	// In and Out are what stands in the way of the first of Node.Ways, by the
 	// rules of policy routing and the routes; empty: nothing that is known.
 	In, Out path.Stop
@@ -30,6 +33,9 @@ func (h Host) examine(ctx context.Context, c config.Config, n Node) *Examination
 	x := &Examination{}
 	var looks sync.WaitGroup
 	looks.Go(func() { x.Services = h.services(ctx, c, n) })
+	if selinux.Enforcing(h.Root) {
+		looks.Go(func() { x.Denials, _ = selinux.Denials(h.Root) }) // they only tell why
+	}
 	if c.Tunnel.Mode == config.ModeIPIP {
 		looks.Go(func() { x.Filters = h.filters(c, n) })
 		x.Path = lookAtPath(c, n)
@@ -52,6 +58,7 @@ func Examined(c config.Config) []Condition {
 			// The daemon keeps an order, so that no VIP comes while ARP is open. Where
 			// nothing is repaired, one does not hide the other.
 			list[i].Needs = []string{kernelID, deviceKindID}
+			list[i] = deviceExplained(list[i], c.Tunnel.Device)
 		}
 		if vip := list[i].VIP; vip.IsValid() && list[i].ID == vipID(vip) {
 			list[i].Needs = []string{deviceID, vipElsewhereID(vip)}

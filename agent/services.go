@@ -250,7 +250,7 @@ func anythingListens(c config.Config, vip netip.Addr) Condition {
 				return Verdict{Status: health.OK, Want: want, Got: "sent elsewhere by " + by}
 			}
 			v := Verdict{Status: health.Failed, Want: want}
-			v.Got, v.Cause, v.Remedy = nothingOn(s, 80)
+			v.Got, v.Cause, v.Remedy = nothingOn(n.Examined, []uint16{80, 443})
 			v.Got = "nothing listens for it on port 80 or 443"
 			return v
 		},
