@@ -102,6 +102,7 @@ func Found(n Node) (config.Config, []Condition) {
 	list = append(list,
 		arpForInterfaces(arpIgnoreID, arpIgnore(c), anyVIPID),
 		arpForInterfaces(arpAnnounceID, arpAnnounce(c), anyVIPID),
+		comesBack(c),
 	)
 	list = append(underneath(c), list...)
 	list = append(list, needingOnly(list, diagnosis(c))...)

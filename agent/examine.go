@@ -8,6 +8,7 @@ import (
 	"rsagent/agent/config"
 	"rsagent/agent/health"
 	"rsagent/selinux"
+	"rsagent/sysctl"
 	"rsagent/tunnel/path"
 )
 
@@ -22,6 +23,9 @@ type Examination struct {
 	Asked []Asked // clients that asked while the wire was watched
 
 	Denials []selinux.Denial // what SELinux has refused, as far as that is known
+
+	Boot    sysctl.Boot // what sets settings at boot, where the node was set up by hand
+	BootErr error
 
 	// In and Out are what stands in the way of the first of Node.Ways, by the
 	// rules of policy routing and the routes; empty: nothing that is known.

@@ -73,6 +73,7 @@ func table() []group {
 		{"Routes, rules and neighbours", routeRows()},
 		{"The network around the node", aroundRows()},
 		{"The service", serviceRows()},
+		{"SELinux", selinuxRows()},
 		{"Limits", limitRows()},
 		{"rsagent itself", ownRows()},
 		{"Set up by hand, without a configuration", handRows()},

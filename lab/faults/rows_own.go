@@ -17,7 +17,15 @@ func ownRows() []row {
 	}
 }
 
+// written has the settings of LVS-TUN stand in a file, and no other set them at boot.
+func written(file string) string {
+	return byHand + `mkdir -p /run/aside; mv /etc/sysctl.d/99-sysctl.conf /run/aside 2>/dev/null || true; cp /etc/sysctl.conf /run/aside 2>/dev/null || true
+	printf 'net.ipv4.conf.all.arp_ignore = 1\nnet.ipv4.conf.all.arp_announce = 2\n' > ` + file + "\n"
+}
+
 func handRows() []row {
+	const unwritten = "rm -f /etc/sysctl.conf /etc/sysctl.d/zz-lvs.conf /etc/sysctl.d/10-lvs.conf /etc/sysctl.d/60-hardening.conf; " +
+		"mv /run/aside/99-sysctl.conf /etc/sysctl.d/; mv /run/aside/sysctl.conf /etc/"
 	const lo = byHand + "ip addr del 10.9.0.100/32 dev tunl0; ip addr add 10.9.0.100/32 dev lo; "
 	return []row{
 		{name: "by hand: tunl0 is down", hand: true, inject: byHand + "ip link set tunl0 down",
@@ -26,6 +34,12 @@ func handRows() []row {
 			sees: timeout, id: "sysctl/rp_filter/tunl0"},
 		{name: "by hand: arp_ignore is off", hand: true, inject: byHand + "sysctl -qw net.ipv4.conf.all.arp_ignore=0",
 			sees: taken, with: asked, id: "sysctl/arp_ignore/interfaces"},
+		{name: "by hand: the settings stand in a file that nothing reads at boot", hand: true,
+			inject: written("/etc/sysctl.conf"), clean: unwritten,
+			sees: taken, with: rebooted, id: "sysctl/boot", says: "/etc/sysctl.conf:1, which nothing reads at boot"},
+		{name: "by hand: a later file takes a setting back at boot", hand: true,
+			inject: written("/etc/sysctl.d/10-lvs.conf") + "echo 'net.ipv4.conf.all.arp_ignore = 0' > /etc/sysctl.d/60-hardening.conf", clean: unwritten,
+			sees: taken, with: rebooted, id: "sysctl/boot", says: "and /etc/sysctl.d/60-hardening.conf:1 sets 0 after it"},
 		{name: "by hand: the VIP is on lo, tunl0 has no address, and rp_filter is loose", hand: true,
 			inject: lo + "sysctl -qw net.ipv4.conf.tunl0.rp_filter=2",
 			sees:   timeout, id: "sysctl/rp_filter/tunl0"},

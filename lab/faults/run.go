@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -129,7 +130,7 @@ func (s *site) isWell(r row) error {
 		if err == nil && found.status != 0 {
 			err = fmt.Errorf("check exits with %d: %v", found.status, found.failed())
 		}
-		if err == nil && !r.hand && len(found.failed()) > 0 {
+		if err == nil && !r.hand && len(found.failed()) > 0 || found.names(r.id) {
 			err = fmt.Errorf("check finds %v", found.failed())
 		}
 		return err
@@ -145,6 +146,9 @@ func (s *site) wellAgain(r row) error {
 	if r.hand {
 		if err := s.isWell(r); err != nil {
 			return fmt.Errorf("after the remedy: %v", err)
+		}
+		if err := on(s.host(r.at), "{ "+cmp.Or(r.clean, "true")+"; } || true"); err != nil {
+			return err
 		}
 	}
 	return s.forget()

@@ -45,8 +45,29 @@ func surroundings() []healthy {
 		{name: "set up by hand, and not checked with rsagent before", byHand: "this is what a node is before rsagent comes",
 			config: with("[tunnel]\nguard = false\nclamp_mss = \"off\"\n"),
 			truly:  hygiene},
+		{name: "set up by hand, with an old file that nothing reads at boot beside the one that is read", byHand: "it has rsagent's check only",
+			config: with("[tunnel]\nguard = false\nclamp_mss = \"off\"\n"),
+			truly:  hygiene,
+			wrap: mounts(bootFiles + `
+				printf 'net.ipv4.conf.all.arp_ignore = 1\nnet.ipv4.conf.all.arp_announce = 2\n' > /etc/sysctl.conf
+				cp /etc/sysctl.conf /etc/sysctl.d/60-lvs.conf`)},
+		{name: "set up by hand, by a script of the network, with a copy of a file that was once read", byHand: "it has rsagent's check only",
+			config: with("[tunnel]\nguard = false\nclamp_mss = \"off\"\n"),
+			truly:  hygiene,
+			wrap: mounts(bootFiles + `
+				printf 'net.ipv4.conf.all.arp_ignore = 1\nnet.ipv4.conf.all.arp_announce = 2\n' > /etc/sysctl.d/60-lvs.conf.bak`)},
+		{name: "SELinux has refused the web server its port once", wrap: mounts(`
+			mount -t tmpfs fs /sys/fs; mkdir /sys/fs/selinux; echo 1 > /sys/fs/selinux/enforce
+			mkdir -p /var/log/audit; mount -t tmpfs audit /var/log/audit
+			echo "type=AVC msg=audit($(date +%s).412:1187): avc:  denied  { name_bind } for  pid=2244 comm=\"nginx\" src=80 scontext=system_u:system_r:httpd_t:s0 tcontext=system_u:object_r:unreserved_port_t:s0 tclass=tcp_socket permissive=0" > /var/log/audit/audit.log`)},
 	}
 }
+
+// bootFiles makes a machine that systemd has booted, by files of its own.
+const bootFiles = `
+	mount -t tmpfs etc /mnt; cp -a /etc/. /mnt/; mount --bind /mnt /etc
+	mkdir -p /run/systemd; mount -t tmpfs systemd /run/systemd; mkdir /run/systemd/system
+	rm -f /etc/sysctl.d/99-sysctl.conf /etc/sysctl.conf`
 
 // hygiene is true of every node that was set up by hand: the kernel's defaults
 // take and send redirects.
