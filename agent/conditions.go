@@ -109,6 +109,7 @@ func Found(n Node) (config.Config, []Condition) {
 	for _, vip := range c.VIPs {
 		list = append(list, anythingListens(c, vip))
 	}
+	list = needingNamespace(list)
 	for i := range list {
 		list[i].Repair, list[i].Withdraw = nil, nil
 	}

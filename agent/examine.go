@@ -24,6 +24,8 @@ type Examination struct {
 
 	Denials []selinux.Denial // what SELinux has refused, as far as that is known
 
+	Elsewhere *Elsewhere // where the node is if it is not here
+
 	Boot    sysctl.Boot // what sets settings at boot, where the node was set up by hand
 	BootErr error
 
@@ -47,6 +49,9 @@ func (h Host) examine(ctx context.Context, c config.Config, n Node) *Examination
 		x.Asked = h.asked(c, n, x.Path.Wire)
 	}
 	looks.Wait()
+	if c.Tunnel.Mode == config.ModeIPIP && x.Services.ListenersErr == nil {
+		x.Elsewhere = h.elsewhere(c, n, x.Services.Listeners)
+	}
 	return x
 }
 
@@ -71,6 +76,9 @@ func Examined(c config.Config) []Condition {
 	list = append(list, diagnosis(c)...)
 	list = append(list, serviceConditions(c)...)
 	list = append(list, explainedPools(c, list)...)
+	if c.Tunnel.Mode == config.ModeIPIP {
+		list = needingNamespace(list)
+	}
 	return append(list, weightConditions(c)...)
 }
 

@@ -7,6 +7,7 @@ type row struct {
 	name   string
 	inject string // shell, as root, on the node unless at says where
 	at     place
+	from   place // where somebody runs check, and its remedy
 
 	sees sight
 	// with measures what clients see in another way than by plain requests.

@@ -14,6 +14,8 @@ func ownRows() []row {
 			clean: good, sees: fine, id: "tunnel/firewall", undo: good, words: ""},
 		{name: "the configuration lacks the directors", inject: "sed -i '/^directors/d' /etc/rsagent/rsagent.toml; systemctl start rsagent",
 			sees: fine, id: "tunnel/directors", undo: good + "; systemctl reload rsagent", words: "set directors"},
+		{name: "check runs in another network namespace", inject: "true", from: other,
+			sees: fine, id: "path/namespace", says: "in the network namespace web1 tunl0 holds 10.9.0.100"},
 	}
 }
 
@@ -34,6 +36,8 @@ func handRows() []row {
 			sees: timeout, id: "sysctl/rp_filter/tunl0"},
 		{name: "by hand: arp_ignore is off", hand: true, inject: byHand + "sysctl -qw net.ipv4.conf.all.arp_ignore=0",
 			sees: taken, with: asked, id: "sysctl/arp_ignore/interfaces"},
+		{name: "by hand: check runs in another network namespace", hand: true, inject: byHand, from: other,
+			sees: fine, id: "path/namespace", says: "in the network namespace web1 tunl0 holds 10.9.0.100"},
 		{name: "by hand: the settings stand in a file that nothing reads at boot", hand: true,
 			inject: written("/etc/sysctl.conf"), clean: unwritten,
 			sees: taken, with: rebooted, id: "sysctl/boot", says: "/etc/sysctl.conf:1, which nothing reads at boot"},

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"rsagent/lab/network"
 )
 
 // outcome is what came of a row.
@@ -46,7 +48,7 @@ func (s *site) do(r row) (o outcome, err error) {
 	if r.busy {
 		quiet = s.bother()
 	}
-	found, checkErr := s.checkInWords()
+	found, checkErr := s.checkInWords(s.host(r.from))
 	if checkErr = errors.Join(checkErr, quiet()); checkErr != nil {
 		return o, errors.Join(err, checkErr)
 	}
@@ -93,7 +95,7 @@ func (s *site) remedy(r row, first finding) error {
 	if first.Remedy == "" {
 		return fmt.Errorf("%s has no remedy", first.ID)
 	}
-	if out, err := s.Web1.Run("sh", "-c", first.Remedy); err != nil {
+	if out, err := s.host(r.from).Run("sh", "-c", first.Remedy); err != nil {
 		return fmt.Errorf("the remedy fails: %v: %s", err, out)
 	}
 	return nil
@@ -188,12 +190,12 @@ type found struct {
 
 // checkInWords asks as an admin does, and for JSON before that. Not at once: each
 // would see what the other tries.
-func (s *site) checkInWords() (found, error) {
-	f, err := s.check()
+func (s *site) checkInWords(from *network.Host) (found, error) {
+	f, err := checkOn(from)
 	if err != nil {
 		return f, err
 	}
-	words, err := s.Web1.Start(exec.Command("rsagent", "check"))
+	words, err := from.Start(exec.Command("rsagent", "check"))
 	if err != nil {
 		return f, err
 	}
@@ -202,9 +204,11 @@ func (s *site) checkInWords() (found, error) {
 	return f, err
 }
 
-func (s *site) check() (found, error) {
+func (s *site) check() (found, error) { return checkOn(s.Web1) }
+
+func checkOn(h *network.Host) (found, error) {
 	var f found
-	asJSON, err := s.Web1.Start(exec.Command("rsagent", "check", "--json"))
+	asJSON, err := h.Start(exec.Command("rsagent", "check", "--json"))
 	if err != nil {
 		return f, err
 	}
