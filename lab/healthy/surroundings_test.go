@@ -56,6 +56,12 @@ func surroundings() []healthy {
 			truly:  hygiene,
 			wrap: mounts(bootFiles + `
 				printf 'net.ipv4.conf.all.arp_ignore = 1\nnet.ipv4.conf.all.arp_announce = 2\n' > /etc/sysctl.d/60-lvs.conf.bak`)},
+		{name: "another node in another network namespace of the machine", prepare: func(t *testing.T, site *network.Site) {
+			ok(t, setUpByHand(site.Web2))
+			l, err := site.Web2.Listen("0.0.0.0:80")
+			ok(t, err)
+			t.Cleanup(func() { l.Close() })
+		}},
 		{name: "SELinux has refused the web server its port once", wrap: mounts(`
 			mount -t tmpfs fs /sys/fs; mkdir /sys/fs/selinux; echo 1 > /sys/fs/selinux/enforce
 			mkdir -p /var/log/audit; mount -t tmpfs audit /var/log/audit
