@@ -1,5 +1,7 @@
 package main
 
+import "slices"
+
 // row is one fault: what somebody does, what clients see of it, and what
 // `rsagent check` must say first. The node was set up by the daemon, which is
 // dead while the fault is looked at.
@@ -72,7 +74,7 @@ func table() []group {
 		{"Packet filters of others", filterRows()},
 		{"Below and beside packet filters", hookRows()},
 		{"Routes, rules and neighbours", routeRows()},
-		{"The network around the node", aroundRows()},
+		{"The network around the node", slices.Concat(aroundRows(), gueRows())},
 		{"The service", serviceRows()},
 		{"SELinux", selinuxRows()},
 		{"Limits", limitRows()},

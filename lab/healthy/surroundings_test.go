@@ -56,6 +56,10 @@ func surroundings() []healthy {
 			truly:  hygiene,
 			wrap: mounts(bootFiles + `
 				printf 'net.ipv4.conf.all.arp_ignore = 1\nnet.ipv4.conf.all.arp_announce = 2\n' > /etc/sysctl.d/60-lvs.conf.bak`)},
+		{name: "a director that tunnels by GUE, and a port that takes it", prepare: func(t *testing.T, site *network.Site) {
+			run(t, site.Web1, "modprobe fou; ip fou add port 5555 gue")
+			run(t, site.Dir1, "ipvsadm -e -t 10.9.0.100:80 -r 10.9.0.31:80 -i -w 1 --tun-type gue --tun-port 5555")
+		}},
 		{name: "another node in another network namespace of the machine", prepare: func(t *testing.T, site *network.Site) {
 			ok(t, setUpByHand(site.Web2))
 			l, err := site.Web2.Listen("0.0.0.0:80")

@@ -28,6 +28,14 @@ type Wire struct {
 	Asking    []Asking       // some of those that did
 	Asked     int            // of these, those that ask for a connection
 	Answered  int            // SYN-ACKs and resets from a VIP that went out by a link
+	InUDP     map[InUDP]int  // packets for a VIP that came in wrapped in UDP, for a port that no socket has
+}
+
+// InUDP is a tunnel by UDP: who sends, and to which port of this node.
+type InUDP struct {
+	Sender
+	Port uint16
+	GUE  bool // a header of GUE is between the two; else it is FOU, or GUE without one
 }
 
 // Asking is a client that asks for a connection, and for which.
@@ -59,7 +67,7 @@ func startWatching(q Question, f Facts) (*watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot watch the wire without CAP_NET_RAW: %w", err)
 	}
-	w := &watcher{fd: fd, raw: -1, question: q, facts: f, claims: map[netip.Addr][]Claim{}, wire: Wire{From: map[Sender]int{}, Congested: map[Sender]int{}}}
+	w := &watcher{fd: fd, raw: -1, question: q, facts: f, claims: map[netip.Addr][]Claim{}, wire: Wire{From: map[Sender]int{}, Congested: map[Sender]int{}, InUDP: map[InUDP]int{}}}
 	if l := f.Named(q.Device); l != nil {
 		w.device = l.Index
 	}
@@ -81,8 +89,9 @@ func startWatching(q Question, f Facts) (*watcher, error) {
 
 func bigEndian(v uint16) uint16 { return v<<8 | v>>8 }
 
-// interesting lets through ARP, IPIP, ICMP, what comes from the device, and TCP
-// that asks for, grants or refuses a connection: 96 bytes of each.
+// interesting lets through ARP, IPIP, ICMP, what comes from the device, TCP that
+// asks for, grants or refuses a connection, and UDP that may have IPv4 in it: 96
+// bytes of each.
 func interesting(device int) []unix.SockFilter {
 	const whole, none = 96, 0
 	const extra = -0x1000 // SKF_AD_OFF, linux/filter.h: the protocol; 8 further on, the link
@@ -92,22 +101,32 @@ func interesting(device int) []unix.SockFilter {
 	}
 	word, half, octet := uint16(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS), uint16(unix.BPF_LD|unix.BPF_H|unix.BPF_ABS), uint16(unix.BPF_LD|unix.BPF_B|unix.BPF_ABS)
 	return []unix.SockFilter{
-		load(half, extra),              // 0
-		equal(unix.ETH_P_ARP, 12, 0),   // 1
-		equal(unix.ETH_P_IP, 0, 12),    // 2
-		load(word, extra+8),            // 3
-		equal(device, 9, 0),            // 4
-		load(octet, 9),                 // 5
-		equal(unix.IPPROTO_IPIP, 7, 0), // 6
-		equal(unix.IPPROTO_ICMP, 6, 0), // 7
-		equal(unix.IPPROTO_TCP, 0, 6),  // 8
-		load(half, 6),                  // 9
-		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: 0x1fff, Jt: 4}, // 10
-		{Code: unix.BPF_LDX | unix.BPF_B | unix.BPF_MSH, K: 0},              // 11
-		load(unix.BPF_LD|unix.BPF_B|unix.BPF_IND, 13),                       // 12
+		load(half, extra),               // 0
+		equal(unix.ETH_P_ARP, 22, 0),    // 1
+		equal(unix.ETH_P_IP, 0, 22),     // 2
+		load(word, extra+8),             // 3
+		equal(device, 19, 0),            // 4
+		load(octet, 9),                  // 5
+		equal(unix.IPPROTO_IPIP, 17, 0), // 6
+		equal(unix.IPPROTO_ICMP, 16, 0), // 7
+		equal(unix.IPPROTO_UDP, 5, 0),   // 8
+		equal(unix.IPPROTO_TCP, 0, 15),  // 9
+		load(half, 6),                   // 10
+		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: 0x1fff, Jt: 13},  // 11
+		{Code: unix.BPF_LDX | unix.BPF_B | unix.BPF_MSH, K: 0},                // 12
+		{Code: unix.BPF_JMP | unix.BPF_JA, K: 8},                              // 13
+		load(half, 6),                                                         // 14
+		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: 0x1fff, Jt: 9},   // 15
+		{Code: unix.BPF_LDX | unix.BPF_B | unix.BPF_MSH, K: 0},                // 16
+		load(unix.BPF_LD|unix.BPF_B|unix.BPF_IND, 8),                          // 17
+		equal(plainIPv4, 5, 0),                                                // 18
+		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: gueOther, Jt: 5}, // 19
+		load(unix.BPF_LD|unix.BPF_B|unix.BPF_IND, 9),                          // 20
+		equal(unix.IPPROTO_IPIP, 2, 3),                                        // 21
+		load(unix.BPF_LD|unix.BPF_B|unix.BPF_IND, 13),                         // 22
 		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: flagSYN | flagRST, Jf: 1},
-		{Code: unix.BPF_RET | unix.BPF_K, K: whole}, // 14
-		{Code: unix.BPF_RET | unix.BPF_K, K: none},  // 15
+		{Code: unix.BPF_RET | unix.BPF_K, K: whole}, // 24
+		{Code: unix.BPF_RET | unix.BPF_K, K: none},  // 25
 	}
 }
 
@@ -161,6 +180,7 @@ func (w *watcher) finish(f *Facts) {
 		w.readUntil(end.Add(asksAgain), func() bool { return !w.wire.unanswered() || w.wire.enough() })
 	}
 	w.conclude()
+	w.forgetTaken()
 	f.Wire, f.Claims, f.Trials, f.TrialErr = w.wire, w.claims, w.trials, w.rawErr
 }
 
@@ -173,7 +193,7 @@ const few = 5
 
 // unanswered tells that directors or clients send, and nothing comes of it.
 func (w Wire) unanswered() bool {
-	return len(w.From) > 0 && w.Unwrapped == 0 || w.Asked > 0 && w.Answered == 0
+	return len(w.From)+len(w.InUDP) > 0 && w.Unwrapped == 0 || w.Asked > 0 && w.Answered == 0
 }
 
 // enough tells that more would say nothing new.
@@ -187,6 +207,9 @@ func (w Wire) Silent() bool { return w.Asked >= few && w.Answered == 0 }
 func (w Wire) deaf() bool {
 	sent := 0
 	for _, count := range w.From {
+		sent += count
+	}
+	for _, count := range w.InUDP {
 		sent += count
 	}
 	return sent >= few && w.Unwrapped == 0
@@ -244,6 +267,10 @@ func (w *watcher) see(b []byte, at *unix.SockaddrLinklayer) {
 		w.wire.From[Sender{h.From, at.Ifindex}]++
 		if tooCongested(b) {
 			w.wire.Congested[Sender{h.From, at.Ifindex}]++
+		}
+	case h.Protocol == unix.IPPROTO_UDP && !out && at.Pkttype == unix.PACKET_HOST && at.Hatype != unix.ARPHRD_LOOPBACK:
+		if inner, gue, ok := unwrapUDP(h); ok && vip(inner.To) {
+			w.wire.InUDP[InUDP{Sender{h.From, at.Ifindex}, h.Ports[1], gue}]++
 		}
 	case h.Protocol == unix.IPPROTO_TCP && out && vip(h.From) && at.Ifindex != w.device && at.Hatype != unix.ARPHRD_LOOPBACK:
 		w.wire.Answered++
