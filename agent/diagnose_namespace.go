@@ -3,7 +3,9 @@ package agent
 import (
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"slices"
+	"time"
 
 	"rsagent/agent/config"
 	"rsagent/agent/health"
@@ -66,27 +68,31 @@ func (h Host) elsewhere(c config.Config, n Node, listeners []sockets.Listener) *
 	for _, ns := range tunnel.OtherNamespaces(h.Root) {
 		var found *Elsewhere
 		// What cannot be looked at is not known to be the node.
-		_ = ns.Look(func() {
-			net, err := tunnel.Open()
-			if err != nil {
-				return
-			}
-			defer net.Close()
-			there, err := net.Observe()
-			if err != nil {
-				return
-			}
-			listeners, err := sockets.Listening()
-			if err == nil && listensForClients(c, listeners) {
-				found = nodeIn(c, there)
-			}
-		})
+		_ = ns.Look(func() { found = nodeHere(c) })
 		if found != nil {
 			found.Namespace = ns
 			return found
 		}
 	}
 	return nil
+}
+
+// nodeHere finds the node in the namespace of the calling thread; nil: it is not
+// there, as far as that can be seen.
+func nodeHere(c config.Config) *Elsewhere {
+	net, err := tunnel.Open()
+	if err != nil {
+		return nil
+	}
+	defer net.Close()
+	there, err := net.Observe()
+	if err != nil {
+		return nil
+	}
+	if listeners, err := sockets.Listening(); err != nil || !listensForClients(c, listeners) {
+		return nil
+	}
+	return nodeIn(c, there)
 }
 
 // listensForClients tells whether a socket listens on the port of a pool, or of the
@@ -117,4 +123,55 @@ func nodeIn(c config.Config, net tunnel.Node) *Elsewhere {
 		}
 	}
 	return found
+}
+
+// Served is a service of this machine that listens on the port of a pool in another
+// network namespace.
+type Served struct {
+	tunnel.Namespace
+	Process sockets.Process
+	Port    uint16
+}
+
+// served looks in other namespaces for a service of systemd that would serve one of
+// the ports if it was here. Containers may listen on any port, so what is no such
+// service is none. Nil: there is none.
+func (h Host) served(s *Services, ports []uint16) *Served {
+	if len(ports) == 0 || len(s.Units) == 0 {
+		return nil
+	}
+	for _, ns := range tunnel.OtherNamespaces(h.Root) {
+		var listeners []sockets.Listener
+		_ = ns.Look(func() { listeners, _ = sockets.Listening() })
+		there := Services{Listeners: slices.DeleteFunc(listeners, func(l sockets.Listener) bool { return !slices.Contains(ports, l.Addr.Port()) })}
+		there.Owners, _ = sockets.Owners(filepath.Join(h.Root, "proc"), inodes(there.Listeners), time.Now().Add(ownersTime))
+		if found := there.ofUnit(s.Units); found != nil {
+			found.Namespace = ns
+			return found
+		}
+	}
+	return nil
+}
+
+// ofUnit is the first process that listens and belongs to one of the units.
+func (s *Services) ofUnit(units []Unit) *Served {
+	for _, l := range s.Listeners {
+		for _, p := range s.owners(l) {
+			if slices.ContainsFunc(units, func(u Unit) bool { return u.Name+".service" == p.Group.Unit() }) {
+				return &Served{Process: p, Port: l.Addr.Port()}
+			}
+		}
+	}
+	return nil
+}
+
+// servedElsewhere says that a port on which nobody listens here is served in
+// another namespace; cause is empty if that is not known.
+func servedElsewhere(x *Examination, port uint16) (cause, remedy string) {
+	s := x.Served
+	if s == nil || s.Port != port {
+		return "", ""
+	}
+	return fmt.Sprintf("%s listens on it in the network namespace %s: rsagent is in another one than the service", s.Process, printable(s.String())),
+		fmt.Sprintf("let the unit of rsagent run where that of the service does (systemctl edit rsagent; NetworkNamespacePath= in systemd.exec(5)); see how it is there: %s rsagent check", printable(s.Enter()))
 }

@@ -8,6 +8,7 @@ import (
 
 	"rsagent/agent/config"
 	"rsagent/agent/health"
+	"rsagent/probe/sockets"
 	"rsagent/tunnel"
 )
 
@@ -63,5 +64,30 @@ func TestANodeIsKnownByATunnelThatHoldsItsVIP(t *testing.T) {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestAServiceInAnotherNamespaceIsToldFromContainers(t *testing.T) {
+	listening := func(group string) *Services {
+		return &Services{
+			Listeners: []sockets.Listener{{Addr: netip.MustParseAddrPort("0.0.0.0:80"), Inode: 9}},
+			Owners:    map[uint32][]sockets.Process{9: {{PID: 7, Name: "nginx", Group: sockets.Group{Path: group}}}},
+		}
+	}
+	units := []Unit{{Name: "nginx"}}
+	for group, want := range map[string]bool{"/system.slice/nginx.service": true, "/system.slice/docker-1a2b.scope": false, "/system.slice/apache2.service": false, "": false} {
+		if got := listening(group).ofUnit(units); (got != nil) != want {
+			t.Errorf("%q: %+v", group, got)
+		}
+	}
+	n := goodNode()
+	n.Examined.Services.Listeners, n.Examined.Services.Units = nil, units
+	n.Examined.Served = listening("/system.slice/nginx.service").ofUnit(units)
+	n.Examined.Served.Namespace = tunnel.Namespace{Name: "web"}
+	down(&n, "connection refused")
+	want := "failed service/listens/web: nothing listens on port 80 | nginx (process 7) listens on it in the network namespace web: rsagent is in another one than the service | " +
+		"let the unit of rsagent run where that of the service does (systemctl edit rsagent; NetworkNamespacePath= in systemd.exec(5)); see how it is there: ip netns exec web rsagent check\n"
+	if diff := cmp.Diff(want, attention(t, Examined(oneVIP(t)), n)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }

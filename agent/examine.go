@@ -25,6 +25,7 @@ type Examination struct {
 	Denials []selinux.Denial // what SELinux has refused, as far as that is known
 
 	Elsewhere *Elsewhere // where the node is if it is not here
+	Served    *Served    // who serves a pool if nobody does here
 
 	Boot    sysctl.Boot // what sets settings at boot, where the node was set up by hand
 	BootErr error
@@ -51,6 +52,7 @@ func (h Host) examine(ctx context.Context, c config.Config, n Node) *Examination
 	looks.Wait()
 	if c.Tunnel.Mode == config.ModeIPIP && x.Services.ListenersErr == nil {
 		x.Elsewhere = h.elsewhere(c, n, x.Services.Listeners)
+		x.Served = h.served(x.Services, silent(c, x.Services))
 	}
 	return x
 }

@@ -182,6 +182,9 @@ func nothingOn(x *Examination, dead []uint16) (got, cause, remedy string) {
 	if cause, remedy = keptFromPort(x, dead...); cause != "" {
 		return got, cause, remedy
 	}
+	if cause, remedy = servedElsewhere(x, port); cause != "" {
+		return got, cause, remedy
+	}
 	if web, ports := webElsewhere(s); len(ports) > 0 {
 		return fmt.Sprintf("%s; %s listens on %s", got, web, strings.Join(ports, ", ")),
 			web.Name + " runs, and listens on other ports only",

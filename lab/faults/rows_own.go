@@ -14,6 +14,10 @@ func ownRows() []row {
 			clean: good, sees: fine, id: "tunnel/firewall", undo: good, words: ""},
 		{name: "the configuration lacks the directors", inject: "sed -i '/^directors/d' /etc/rsagent/rsagent.toml; systemctl start rsagent",
 			sees: fine, id: "tunnel/directors", undo: good + "; systemctl reload rsagent", words: "set directors"},
+		{name: "rsagent runs in another network namespace", from: other,
+			inject: "sed -i s/web1/web2/ /etc/systemd/system/rsagent.service.d/lab.conf; systemctl daemon-reload; systemctl start rsagent",
+			sees:   fine, id: "service/listens/http-pool", says: "listens on it in the network namespace web1", words: "NetworkNamespacePath=",
+			undo: "systemctl kill -s KILL rsagent; systemctl stop rsagent; ip netns exec web2 rsagent undo; sed -i s/web2/web1/ /etc/systemd/system/rsagent.service.d/lab.conf; systemctl daemon-reload; systemctl start rsagent"},
 		{name: "check runs in another network namespace", inject: "true", from: other,
 			sees: fine, id: "path/namespace", says: "in the network namespace web1 tunl0 holds 10.9.0.100"},
 	}
