@@ -27,7 +27,7 @@ bench: need-bench bin/rsagent bin/lab bin/bench bin/agent.bench ## measure repai
 	bin/bench $(BENCH)
 
 faults: need-demo bin/rsagent bin/lab bin/faults ## do to a node what goes wrong in the field, and print what check says (RUN=pattern; root)
-	mkdir -p lab-out && bin/lab exec --systemd --with bin/rsagent --with packaging/rsagent.service bin/faults '$(RUN)' >lab-out/FAULTS.md; \
+	mkdir -p lab-out && bin/lab exec --systemd --kernel security=selinux --with bin/rsagent --with packaging/rsagent.service bin/faults '$(RUN)' >lab-out/FAULTS.md; \
 	status=$$?; cat lab-out/FAULTS.md; [ $$status -ne 0 ] || [ -n "$(RUN)" ] || cp lab-out/FAULTS.md lab/FAULTS.md; exit $$status
 
 lint: need-lint bin/staticcheck ## check format and look for mistakes

@@ -9,6 +9,7 @@ import (
 	"rsagent/agent/config"
 	"rsagent/agent/health"
 	"rsagent/probe"
+	"rsagent/sysctl"
 )
 
 // Check looks at the node once, asks the service of each pool once, and
@@ -38,6 +39,9 @@ func CheckFound(ctx context.Context, host Host) health.Report {
 	n.Facing = host.facing([]netip.Prefix{netip.PrefixFrom(anywhere, anywhere.BitLen())})
 	n.Ways = host.ways(c, n)
 	n.Examined = host.examine(ctx, c, n)
+	if booted(host.Root) {
+		n.Examined.Boot, n.Examined.BootErr = sysctl.AtBoot(host.Root)
+	}
 	return health.NewReport(n.Time, evaluate(conditions, n))
 }
 

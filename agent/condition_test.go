@@ -615,6 +615,7 @@ func TestANodeWithoutConfigurationIsJudgedByWhatStandsOnIt(t *testing.T) {
 		}, `failed tunnel/vip: no VIP found
 skipped sysctl/arp_ignore/interfaces
 skipped sysctl/arp_announce/interfaces
+skipped sysctl/boot
 `},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -87,7 +87,7 @@ func Found(n Node) (config.Config, []Condition) {
 	list := []Condition{
 		kernelHasIPIP(anew(c)),
 		deviceKind(device),
-		deviceExists(c, []string{kernelID, deviceKindID}),
+		deviceExplained(deviceExists(c, []string{kernelID, deviceKindID}), device),
 		anyVIP(device, c.VIPs),
 		notStrictByHand(c),
 		delivered(c),
@@ -102,12 +102,14 @@ func Found(n Node) (config.Config, []Condition) {
 	list = append(list,
 		arpForInterfaces(arpIgnoreID, arpIgnore(c), anyVIPID),
 		arpForInterfaces(arpAnnounceID, arpAnnounce(c), anyVIPID),
+		comesBack(c),
 	)
 	list = append(underneath(c), list...)
 	list = append(list, needingOnly(list, diagnosis(c))...)
 	for _, vip := range c.VIPs {
 		list = append(list, anythingListens(c, vip))
 	}
+	list = needingNamespace(list)
 	for i := range list {
 		list[i].Repair, list[i].Withdraw = nil, nil
 	}

@@ -200,6 +200,10 @@ func nothingVanishes(c config.Config, needs []string) Condition {
 			if f.WireErr != nil {
 				return unknown(v.Want, f.WireErr)
 			}
+			if got, cause, remedy := inUDP(c, f); got != "" {
+				v.Status, v.Got, v.Cause, v.Remedy = health.Failed, got, cause, remedy
+				return v
+			}
 			sent, by := 0, 0
 			for s, count := range f.Wire.From {
 				if isDirector(c, s.Addr) {

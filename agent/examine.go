@@ -7,7 +7,9 @@ import (
 
 	"rsagent/agent/config"
 	"rsagent/agent/health"
+	"rsagent/probe/selinux"
 	"rsagent/probe/sockets"
+	"rsagent/sysctl"
 	"rsagent/tunnel/path"
 )
 
@@ -26,6 +28,14 @@ type Examination struct {
 	Gaps    sockets.Gaps // connections that wait for something lost
 	GapsErr error
 
+	Denials []selinux.Denial // what SELinux has refused, as far as that is known
+
+	Elsewhere *Elsewhere // where the node is if it is not here
+	Served    *Served    // who serves a pool if nobody does here
+
+	Boot    sysctl.Boot // what sets settings at boot, where the node was set up by hand
+	BootErr error
+
 	// In and Out are what stands in the way of the first of Node.Ways, by the
 	// rules of policy routing and the routes; empty: nothing that is known.
 	In, Out path.Stop
@@ -36,6 +46,9 @@ func (h Host) examine(ctx context.Context, c config.Config, n Node) *Examination
 	x := &Examination{}
 	var looks sync.WaitGroup
 	looks.Go(func() { x.Services = h.services(ctx, c, n) })
+	if selinux.Enforcing(h.Root) {
+		looks.Go(func() { x.Denials, _ = selinux.Denials(h.Root) }) // they only tell why
+	}
 	if c.Tunnel.Mode == config.ModeIPIP {
 		looks.Go(func() { x.Filters = h.filters(c, n) })
 		x.Path = lookAtPath(c, n)
@@ -46,6 +59,10 @@ func (h Host) examine(ctx context.Context, c config.Config, n Node) *Examination
 		x.Gaps, x.GapsErr = gaps(c, n, x.Path.Wire.MSS)
 	}
 	looks.Wait()
+	if c.Tunnel.Mode == config.ModeIPIP && x.Services.ListenersErr == nil {
+		x.Elsewhere = h.elsewhere(c, n, x.Services.Listeners)
+		x.Served = h.served(x.Services, silent(c, x.Services))
+	}
 	return x
 }
 
@@ -61,6 +78,7 @@ func Examined(c config.Config) []Condition {
 			// The daemon keeps an order, so that no VIP comes while ARP is open. Where
 			// nothing is repaired, one does not hide the other.
 			list[i].Needs = []string{kernelID, deviceKindID}
+			list[i] = deviceExplained(list[i], c.Tunnel.Device)
 		}
 		if vip := list[i].VIP; vip.IsValid() && list[i].ID == vipID(vip) {
 			list[i].Needs = []string{deviceID, vipElsewhereID(vip)}
@@ -69,6 +87,9 @@ func Examined(c config.Config) []Condition {
 	list = append(list, diagnosis(c)...)
 	list = append(list, serviceConditions(c)...)
 	list = append(list, explainedPools(c, list)...)
+	if c.Tunnel.Mode == config.ModeIPIP {
+		list = needingNamespace(list)
+	}
 	return append(list, weightConditions(c)...)
 }
 

@@ -108,7 +108,7 @@ func missing(c config.Config, n Node, p config.Pool) (got, cause, remedy string)
 	s, port := n.Examined.Services, p.Address.Port()
 	near := s.onPort(port)
 	if len(near) == 0 {
-		return nothingOn(s, port)
+		return nothingOn(n.Examined, append([]uint16{port}, silent(c, s)...))
 	}
 	names := make([]string, len(near))
 	for i, l := range near {
@@ -163,9 +163,28 @@ func listenRemedy(s *Services, l sockets.Listener, p config.Pool) string {
 	return fmt.Sprintf("in the configuration of %s, which must then be restarted:\n%s", program, line)
 }
 
-// nothingOn is what is said of a port that no socket listens on.
-func nothingOn(s *Services, port uint16) (got, cause, remedy string) {
+// silent are the ports of pools on which nobody listens.
+func silent(c config.Config, s *Services) []uint16 {
+	var ports []uint16
+	for _, p := range c.Pools {
+		if port := p.Address.Port(); len(s.onPort(port)) == 0 {
+			ports = append(ports, port)
+		}
+	}
+	return ports
+}
+
+// nothingOn is what is said of a port that no socket listens on, as on none of those
+// after it.
+func nothingOn(x *Examination, dead []uint16) (got, cause, remedy string) {
+	s, port := x.Services, dead[0]
 	got = fmt.Sprintf("nothing listens on port %d", port)
+	if cause, remedy = keptFromPort(x, dead...); cause != "" {
+		return got, cause, remedy
+	}
+	if cause, remedy = servedElsewhere(x, port); cause != "" {
+		return got, cause, remedy
+	}
 	if web, ports := webElsewhere(s); len(ports) > 0 {
 		return fmt.Sprintf("%s; %s listens on %s", got, web, strings.Join(ports, ", ")),
 			web.Name + " runs, and listens on other ports only",

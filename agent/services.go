@@ -153,8 +153,8 @@ var unitDirectories = []string{"etc/systemd/system", "run/systemd/system", "usr/
 // webServers are the units below root of programs that serve the web, those
 // that start at boot first. Without a running systemd there are none.
 func webServers(root string) []Unit {
-	if _, err := os.Stat(filepath.Join(root, "run/systemd/system")); err != nil {
-		return nil // sd_booted(3)
+	if !booted(root) {
+		return nil
 	}
 	var units []Unit
 	for _, name := range []string{"nginx", "apache2", "httpd", "lighttpd", "caddy", "haproxy", "varnish", "angie", "openresty", "h2o", "tomcat"} {
@@ -176,6 +176,12 @@ func webServers(root string) []Unit {
 	}
 	slices.SortStableFunc(units, func(a, b Unit) int { return rank(a) - rank(b) })
 	return units
+}
+
+// booted tells whether systemd runs the machine: sd_booted(3).
+func booted(root string) bool {
+	_, err := os.Stat(filepath.Join(root, "run/systemd/system"))
+	return err == nil
 }
 
 func rank(u Unit) int {
@@ -250,7 +256,7 @@ func anythingListens(c config.Config, vip netip.Addr) Condition {
 				return Verdict{Status: health.OK, Want: want, Got: "sent elsewhere by " + by}
 			}
 			v := Verdict{Status: health.Failed, Want: want}
-			v.Got, v.Cause, v.Remedy = nothingOn(s, 80)
+			v.Got, v.Cause, v.Remedy = nothingOn(n.Examined, []uint16{80, 443})
 			v.Got = "nothing listens for it on port 80 or 443"
 			return v
 		},

@@ -25,10 +25,10 @@ func TestParseProgram(t *testing.T) {
 		},
 		{
 			"all flags; the program's own are left to it",
-			[]string{"--systemd", "--timeout", "2m", "--with", "a", "--with", "b/c", "./demo", "--with", "x", "-v"}, nil,
+			[]string{"--systemd", "--kernel", "security=selinux", "--timeout", "2m", "--with", "a", "--with", "b/c", "./demo", "--with", "x", "-v"}, nil,
 			machine.Program{
 				Args: []string{"./demo", "--with", "x", "-v"}, Files: []string{"a", "b/c"},
-				Dir: ".", Out: "lab-out", Systemd: true, Timeout: 2 * time.Minute,
+				Dir: ".", Out: "lab-out", Systemd: true, Kernel: "security=selinux", Timeout: 2 * time.Minute,
 			},
 		},
 		{

@@ -97,3 +97,25 @@ func FuzzEffective(f *testing.F) {
 		}
 	})
 }
+
+// What is read of a file is lines that it has, and each of them sets its own key.
+func FuzzAssignments(f *testing.F) {
+	f.Add("# x\n net.ipv4.conf.all.arp_ignore = 1\n;\n-net.ipv4.conf.*.rp_filter=2\n-net.ipv4.conf.all.rp_filter\nwrong\n")
+	f.Add("net/ipv4/conf/eth0.100/rp_filter=\x00\r\n= =\n[=]\n*?[=")
+	f.Add("../../etc/passwd=1\n/=\n-=\n.=/")
+	f.Fuzz(func(t *testing.T, text string) {
+		last := 0
+		for _, a := range assignments("/f", text) {
+			if a.Line <= last || a.Line > strings.Count(text, "\n")+1 {
+				t.Fatalf("%+v comes after line %d of %q", a, last, text)
+			}
+			last = a.Line
+			if !a.Sets(a.Key) {
+				t.Fatalf("%+v does not set itself", a)
+			}
+			if got, set := (Boot{Read: []Assignment{a}}).At(a.Key); set == a.Excludes || set && got != a {
+				t.Fatalf("%+v is not found", a)
+			}
+		}
+	})
+}

@@ -47,6 +47,9 @@ type FirewallState struct {
 	table table
 }
 
+// There tells whether the table of rsagent is there, whatever is in it.
+func (s FirewallState) There() bool { return s.there }
+
 // Counter is how many packets a rule has met.
 type Counter struct {
 	Packets, Bytes uint64 // whole IP packets

@@ -108,7 +108,7 @@ func (s *site) both(rows []row) error {
 	if rows[0].busy || rows[1].busy {
 		quiet = s.bother()
 	}
-	f, err := s.checkInWords()
+	f, err := s.checkInWords(s.Web1)
 	if err = errors.Join(err, quiet()); err != nil {
 		return err
 	}

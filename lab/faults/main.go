@@ -2,7 +2,7 @@
 // and shows what clients see, what `rsagent check` says first, and that its
 // remedy works. It runs on the lab's machine, under systemd:
 //
-//	bin/lab exec --systemd --with bin/rsagent --with packaging/rsagent.service bin/faults [PATTERN]
+//	bin/lab exec --systemd --kernel security=selinux --with bin/rsagent --with packaging/rsagent.service bin/faults [PATTERN]
 //
 // It prints the table. Its exit status is 0 if every row held, 1 if one did not,
 // and 2 if it could not begin.

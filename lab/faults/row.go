@@ -1,5 +1,7 @@
 package main
 
+import "slices"
+
 // row is one fault: what somebody does, what clients see of it, and what
 // `rsagent check` must say first. The node was set up by the daemon, which is
 // dead while the fault is looked at.
@@ -7,6 +9,7 @@ type row struct {
 	name   string
 	inject string // shell, as root, on the node unless at says where
 	at     place
+	from   place // where somebody runs check, and its remedy
 
 	sees sight
 	// with measures what clients see in another way than by plain requests.
@@ -71,9 +74,10 @@ func table() []group {
 		{"Packet filters of others", filterRows()},
 		{"Below and beside packet filters", hookRows()},
 		{"Routes, rules and neighbours", routeRows()},
-		{"The network around the node", aroundRows()},
+		{"The network around the node", slices.Concat(aroundRows(), gueRows())},
 		{"The service", serviceRows()},
 		{"A service by UDP", udpRows()},
+		{"SELinux", selinuxRows()},
 		{"Limits", limitRows()},
 		{"rsagent itself", ownRows()},
 		{"Set up by hand, without a configuration", handRows()},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"rsagent/lab/network"
 )
 
 // outcome is what came of a row.
@@ -45,7 +48,7 @@ func (s *site) do(r row) (o outcome, err error) {
 	if r.busy {
 		quiet = s.bother()
 	}
-	found, checkErr := s.checkInWords()
+	found, checkErr := s.checkInWords(s.host(r.from))
 	if checkErr = errors.Join(checkErr, quiet()); checkErr != nil {
 		return o, errors.Join(err, checkErr)
 	}
@@ -92,7 +95,7 @@ func (s *site) remedy(r row, first finding) error {
 	if first.Remedy == "" {
 		return fmt.Errorf("%s has no remedy", first.ID)
 	}
-	if out, err := s.Web1.Run("sh", "-c", first.Remedy); err != nil {
+	if out, err := s.host(r.from).Run("sh", "-c", first.Remedy); err != nil {
 		return fmt.Errorf("the remedy fails: %v: %s", err, out)
 	}
 	return nil
@@ -129,7 +132,7 @@ func (s *site) isWell(r row) error {
 		if err == nil && found.status != 0 {
 			err = fmt.Errorf("check exits with %d: %v", found.status, found.failed())
 		}
-		if err == nil && !r.hand && len(found.failed()) > 0 {
+		if err == nil && !r.hand && len(found.failed()) > 0 || found.names(r.id) {
 			err = fmt.Errorf("check finds %v", found.failed())
 		}
 		return err
@@ -145,6 +148,9 @@ func (s *site) wellAgain(r row) error {
 	if r.hand {
 		if err := s.isWell(r); err != nil {
 			return fmt.Errorf("after the remedy: %v", err)
+		}
+		if err := on(s.host(r.at), "{ "+cmp.Or(r.clean, "true")+"; } || true"); err != nil {
+			return err
 		}
 	}
 	return s.forget()
@@ -184,12 +190,12 @@ type found struct {
 
 // checkInWords asks as an admin does, and for JSON before that. Not at once: each
 // would see what the other tries.
-func (s *site) checkInWords() (found, error) {
-	f, err := s.check()
+func (s *site) checkInWords(from *network.Host) (found, error) {
+	f, err := checkOn(from)
 	if err != nil {
 		return f, err
 	}
-	words, err := s.Web1.Start(exec.Command("rsagent", "check"))
+	words, err := from.Start(exec.Command("rsagent", "check"))
 	if err != nil {
 		return f, err
 	}
@@ -198,9 +204,11 @@ func (s *site) checkInWords() (found, error) {
 	return f, err
 }
 
-func (s *site) check() (found, error) {
+func (s *site) check() (found, error) { return checkOn(s.Web1) }
+
+func checkOn(h *network.Host) (found, error) {
 	var f found
-	asJSON, err := s.Web1.Start(exec.Command("rsagent", "check", "--json"))
+	asJSON, err := h.Start(exec.Command("rsagent", "check", "--json"))
 	if err != nil {
 		return f, err
 	}

@@ -118,6 +118,21 @@ func asked(s *site) (string, error) {
 	return browse(s)
 }
 
+// rebooted is what comes of asking by ARP who has the VIP once the settings are those
+// of the next boot. After that they are as they were.
+func rebooted(s *site) (string, error) {
+	const all = "/proc/sys/net/ipv4/conf/all/arp_ignore"
+	before, err := s.Web1.Run("cat", all)
+	if err != nil {
+		return "", err
+	}
+	if err := s.shell("echo 0 > " + all + "; /usr/lib/systemd/systemd-sysctl --prefix=/net/ipv4/conf"); err != nil {
+		return "", err
+	}
+	said, err := asked(s)
+	return said, errors.Join(err, s.shell("echo "+strings.TrimSpace(before)+" > "+all))
+}
+
 // learnt is where the client sends what is for the VIP after the node, which
 // knew nobody, had to ask for its gateway to answer.
 func learnt(s *site) (string, error) {

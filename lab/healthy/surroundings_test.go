@@ -55,8 +55,39 @@ func surroundings() []healthy {
 				ok(t, err)
 				t.Cleanup(func() { ok(t, p.Kill()) })
 			}},
+		{name: "set up by hand, with an old file that nothing reads at boot beside the one that is read", byHand: "it has rsagent's check only",
+			config: with("[tunnel]\nguard = false\nclamp_mss = \"off\"\n"),
+			truly:  hygiene,
+			wrap: mounts(bootFiles + `
+				printf 'net.ipv4.conf.all.arp_ignore = 1\nnet.ipv4.conf.all.arp_announce = 2\n' > /etc/sysctl.conf
+				cp /etc/sysctl.conf /etc/sysctl.d/60-lvs.conf`)},
+		{name: "set up by hand, by a script of the network, with a copy of a file that was once read", byHand: "it has rsagent's check only",
+			config: with("[tunnel]\nguard = false\nclamp_mss = \"off\"\n"),
+			truly:  hygiene,
+			wrap: mounts(bootFiles + `
+				printf 'net.ipv4.conf.all.arp_ignore = 1\nnet.ipv4.conf.all.arp_announce = 2\n' > /etc/sysctl.d/60-lvs.conf.bak`)},
+		{name: "a director that tunnels by GUE, and a port that takes it", prepare: func(t *testing.T, site *network.Site) {
+			run(t, site.Web1, "modprobe fou; ip fou add port 5555 gue")
+			run(t, site.Dir1, "ipvsadm -e -t 10.9.0.100:80 -r 10.9.0.31:80 -i -w 1 --tun-type gue --tun-port 5555")
+		}},
+		{name: "another node in another network namespace of the machine", prepare: func(t *testing.T, site *network.Site) {
+			ok(t, setUpByHand(site.Web2))
+			l, err := site.Web2.Listen("0.0.0.0:80")
+			ok(t, err)
+			t.Cleanup(func() { l.Close() })
+		}},
+		{name: "SELinux has refused the web server its port once", wrap: mounts(`
+			mount -t tmpfs fs /sys/fs; mkdir /sys/fs/selinux; echo 1 > /sys/fs/selinux/enforce
+			mkdir -p /var/log/audit; mount -t tmpfs audit /var/log/audit
+			echo "type=AVC msg=audit($(date +%s).412:1187): avc:  denied  { name_bind } for  pid=2244 comm=\"nginx\" src=80 scontext=system_u:system_r:httpd_t:s0 tcontext=system_u:object_r:unreserved_port_t:s0 tclass=tcp_socket permissive=0" > /var/log/audit/audit.log`)},
 	}
 }
+
+// bootFiles makes a machine that systemd has booted, by files of its own.
+const bootFiles = `
+	mount -t tmpfs etc /mnt; cp -a /etc/. /mnt/; mount --bind /mnt /etc
+	mkdir -p /run/systemd; mount -t tmpfs systemd /run/systemd; mkdir /run/systemd/system
+	rm -f /etc/sysctl.d/99-sysctl.conf /etc/sysctl.conf`
 
 // hygiene is true of every node that was set up by hand: the kernel's defaults
 // take and send redirects.

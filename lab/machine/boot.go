@@ -228,7 +228,7 @@ func (b *boot) qemuArgs(image Image, accel Accel) []string {
 			"-add-fd", "fd=8,set=8", "-chardev", "file,id=stderr,path=/dev/fdset/8,append=on",
 			"-device", "virtserialport,chardev=stderr,name=lab.stderr")
 	}
-	return append(args, machineArgs(image, accel, "")...)
+	return append(args, machineArgs(image, accel, b.program.Kernel)...)
 }
 
 // machineArgs are the arguments of every machine.

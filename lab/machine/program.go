@@ -13,6 +13,7 @@ type Program struct {
 	Env     []string      // NAME=value
 	Out     string        // where what the program leaves in $LAB_OUT is brought to
 	Systemd bool          // systemd starts it, after multi-user.target
+	Kernel  string        // more arguments of the machine's kernel, such as security=selinux
 	Timeout time.Duration // from the moment the program starts; 0 is none
 
 	// Stdout and Stderr get what the program says as it says it. When they are

@@ -27,7 +27,7 @@ var packages = []string{
 	"systemd", "systemd-sysv", "dbus", "udev", "kmod", "procps", "busybox-static",
 	"linux-image-cloud-amd64", "tiny-initramfs",
 	"iproute2", "iputils-arping", "iputils-ping", "ethtool", "tcpdump", "conntrack",
-	"nftables", "iptables",
+	"nftables", "iptables", "checkpolicy",
 	"ipvsadm", "keepalived", "ldirectord", "haproxy", "apache2", "nginx-light",
 	"curl", "openssl", "ca-certificates", "python3",
 	"rpm", "rpmlint", "lintian",

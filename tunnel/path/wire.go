@@ -34,6 +34,15 @@ type Wire struct {
 	// Misnamed are answers by UDP that left from the node's own address and port, by
 	// the service that was asked.
 	Misnamed map[netip.AddrPort]int
+
+	InUDP map[InUDP]int // packets for a VIP that came in wrapped in UDP, for a port that no socket has
+}
+
+// InUDP is a tunnel by UDP: who sends, and to which port of this node.
+type InUDP struct {
+	Sender
+	Port uint16
+	GUE  bool // a header of GUE is between the two; else it is FOU, or GUE without one
 }
 
 // Asking is a client that asks for a connection, and for which.
@@ -67,7 +76,7 @@ func startWatching(q Question, f Facts) (*watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot watch the wire without CAP_NET_RAW: %w", err)
 	}
-	w := &watcher{fd: fd, raw: -1, question: q, facts: f, claims: map[netip.Addr][]Claim{}, asked: map[netip.AddrPort]netip.AddrPort{}, bridges: map[int]bool{}, wire: Wire{From: map[Sender]int{}, Congested: map[Sender]int{}, Own: map[netip.Addr]int{}, Misnamed: map[netip.AddrPort]int{}}}
+	w := &watcher{fd: fd, raw: -1, question: q, facts: f, claims: map[netip.Addr][]Claim{}, asked: map[netip.AddrPort]netip.AddrPort{}, bridges: map[int]bool{}, wire: Wire{From: map[Sender]int{}, Congested: map[Sender]int{}, Own: map[netip.Addr]int{}, Misnamed: map[netip.AddrPort]int{}, InUDP: map[InUDP]int{}}}
 	if l := f.Named(q.Device); l != nil {
 		w.device = l.Index
 	}
@@ -92,9 +101,9 @@ func startWatching(q Question, f Facts) (*watcher, error) {
 
 func bigEndian(v uint16) uint16 { return v<<8 | v>>8 }
 
-// interesting lets through ARP, IPIP, ICMP, what comes from the device, what node
-// sends by UDP, and TCP that asks for, grants or refuses a connection: 96 bytes of
-// each.
+// interesting lets through ARP, IPIP, ICMP, what comes from the device, TCP that
+// asks for, grants or refuses a connection, what node sends by UDP, and UDP that may
+// have IPv4 in it: 96 bytes of each.
 func interesting(device int, node netip.Addr) []unix.SockFilter {
 	const whole, none = 96, 0
 	const extra = -0x1000 // SKF_AD_OFF, linux/filter.h: the protocol; 8 further on, the link
@@ -109,24 +118,33 @@ func interesting(device int, node netip.Addr) []unix.SockFilter {
 	word, half, octet := uint16(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS), uint16(unix.BPF_LD|unix.BPF_H|unix.BPF_ABS), uint16(unix.BPF_LD|unix.BPF_B|unix.BPF_ABS)
 	return []unix.SockFilter{
 		load(half, extra),               // 0
-		equal(unix.ETH_P_ARP, 15, 0),    // 1
-		equal(unix.ETH_P_IP, 0, 15),     // 2
+		equal(unix.ETH_P_ARP, 24, 0),    // 1
+		equal(unix.ETH_P_IP, 0, 24),     // 2
 		load(word, extra+8),             // 3
-		equal(uint32(device), 12, 0),    // 4
+		equal(uint32(device), 21, 0),    // 4
 		load(octet, 9),                  // 5
-		equal(unix.IPPROTO_IPIP, 10, 0), // 6
-		equal(unix.IPPROTO_ICMP, 9, 0),  // 7
-		equal(unix.IPPROTO_TCP, 3, 0),   // 8
-		equal(unix.IPPROTO_UDP, 0, 8),   // 9
-		load(word, 12),                  // 10
-		equal(own, 5, 6),                // 11
-		load(half, 6),                   // 12
-		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: 0x1fff, Jt: 4}, // 13
-		{Code: unix.BPF_LDX | unix.BPF_B | unix.BPF_MSH, K: 0},              // 14
-		load(unix.BPF_LD|unix.BPF_B|unix.BPF_IND, 13),                       // 15
+		equal(unix.IPPROTO_IPIP, 19, 0), // 6
+		equal(unix.IPPROTO_ICMP, 18, 0), // 7
+		equal(unix.IPPROTO_UDP, 5, 0),   // 8
+		equal(unix.IPPROTO_TCP, 0, 17),  // 9
+		load(half, 6),                   // 10
+		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: 0x1fff, Jt: 15}, // 11
+		{Code: unix.BPF_LDX | unix.BPF_B | unix.BPF_MSH, K: 0},               // 12
+		{Code: unix.BPF_JMP | unix.BPF_JA, K: 10},                            // 13
+		load(word, 12),    // 14
+		equal(own, 10, 0), // 15
+		load(half, 6),     // 16
+		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: 0x1fff, Jt: 9},   // 17
+		{Code: unix.BPF_LDX | unix.BPF_B | unix.BPF_MSH, K: 0},                // 18
+		load(unix.BPF_LD|unix.BPF_B|unix.BPF_IND, 8),                          // 19
+		equal(plainIPv4, 5, 0),                                                // 20
+		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: gueOther, Jt: 5}, // 21
+		load(unix.BPF_LD|unix.BPF_B|unix.BPF_IND, 9),                          // 22
+		equal(unix.IPPROTO_IPIP, 2, 3),                                        // 23
+		load(unix.BPF_LD|unix.BPF_B|unix.BPF_IND, 13),                         // 24
 		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: flagSYN | flagRST, Jf: 1},
-		{Code: unix.BPF_RET | unix.BPF_K, K: whole}, // 17
-		{Code: unix.BPF_RET | unix.BPF_K, K: none},  // 18
+		{Code: unix.BPF_RET | unix.BPF_K, K: whole}, // 26
+		{Code: unix.BPF_RET | unix.BPF_K, K: none},  // 27
 	}
 }
 
@@ -180,6 +198,7 @@ func (w *watcher) finish(f *Facts) {
 		w.readUntil(end.Add(asksAgain), func() bool { return !w.wire.unanswered() || w.wire.enough() })
 	}
 	w.conclude()
+	w.forgetTaken()
 	f.Wire, f.Claims, f.Trials, f.TrialErr = w.wire, w.claims, w.trials, w.rawErr
 }
 
@@ -192,7 +211,7 @@ const few = 5
 
 // unanswered tells that directors or clients send, and nothing comes of it.
 func (w Wire) unanswered() bool {
-	return len(w.From) > 0 && w.Unwrapped == 0 || w.Asked > 0 && w.Answered == 0 || len(w.Own) > 0
+	return len(w.From)+len(w.InUDP) > 0 && w.Unwrapped == 0 || w.Asked > 0 && w.Answered == 0 || len(w.Own) > 0
 }
 
 // enough tells that more would say nothing new.
@@ -217,6 +236,9 @@ func (w Wire) Silent() bool { return w.Asked >= few && w.Answered == 0 }
 func (w Wire) deaf() bool {
 	sent := 0
 	for _, count := range w.From {
+		sent += count
+	}
+	for _, count := range w.InUDP {
 		sent += count
 	}
 	return sent >= few && w.Unwrapped == 0
@@ -283,6 +305,10 @@ func (w *watcher) see(b []byte, at *unix.SockaddrLinklayer) {
 	case h.Protocol == unix.IPPROTO_UDP && out && h.From == w.facts.Node:
 		if service, ok := w.asked[destination(h)]; ok && service.Port() == h.Ports[0] {
 			w.wire.Misnamed[service]++
+		}
+	case h.Protocol == unix.IPPROTO_UDP && !out && at.Pkttype == unix.PACKET_HOST && at.Hatype != unix.ARPHRD_LOOPBACK:
+		if inner, gue, ok := unwrapUDP(h); ok && vip(inner.To) {
+			w.wire.InUDP[InUDP{Sender{h.From, at.Ifindex}, h.Ports[1], gue}]++
 		}
 	case h.Protocol == unix.IPPROTO_TCP && out && vip(h.From) && at.Ifindex != w.device && at.Hatype != unix.ARPHRD_LOOPBACK:
 		w.wire.Answered++

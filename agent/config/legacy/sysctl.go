@@ -8,26 +8,19 @@ import (
 	"rsagent/sysctl"
 )
 
-// parseSysctl reads sysctl.conf(5): KEY = VALUE, "#" and ";" before comments,
-// and "-" before a key that may be missing.
+// parseSysctl reads sysctl.conf(5).
 func (in input) parseSysctl() []set {
 	var sets []set
 	in.eachLine(func(line int, text string) {
-		if text == "" || text[0] == '#' || text[0] == ';' {
-			return
-		}
-		key, value, found := strings.Cut(text, "=")
-		key = strings.TrimSpace(key)
-		switch {
-		case !found && strings.HasPrefix(key, "-"):
+		switch l := sysctl.ParseLine(text); {
+		case l.Kind == sysctl.LineExcludes:
 			in.leave(line, text, "it takes keys out of a pattern, and patterns are not read here")
-		case !found:
-			in.problem(line, text, `expected KEY = VALUE; sysctl passes over such a line, so take it out if it is not meant`)
-		case strings.TrimPrefix(key, "-") == "":
+		case l.Kind == sysctl.LineWrong && l.Key == "":
 			in.problem(line, text, `expected a key before "="`)
-		default:
-			key = strings.TrimSpace(strings.TrimPrefix(key, "-"))
-			sets = append(sets, set{place{in.name, line, cut(text)}, key, spaced(value)})
+		case l.Kind == sysctl.LineWrong:
+			in.problem(line, text, `expected KEY = VALUE; sysctl passes over such a line, so take it out if it is not meant`)
+		case l.Kind == sysctl.LineSets:
+			sets = append(sets, set{place{in.name, line, cut(text)}, l.Key, spaced(l.Value)})
 		}
 	})
 	return sets
