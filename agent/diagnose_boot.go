@@ -112,7 +112,7 @@ func forgottenOf(b sysctl.Boot, link, name string, right func(int) bool) []forgo
 		}
 		counts, set := b.At(key)
 		for _, a := range b.Read {
-			if set && helps(a) && a != counts {
+			if set && helps(a) {
 				a.Key = key
 				list = append(list, forgot{line: a, by: counts})
 			}

@@ -38,7 +38,7 @@ func nodeIsHere() Condition {
 				return v
 			}
 			v.Status = health.Failed
-			v.Got = fmt.Sprintf("no VIP is here, and nobody listens for one; in the network namespace %s %s holds %s, and a service listens",
+			v.Got = fmt.Sprintf("no VIP is here, and nobody listens for one; in the network namespace %s %s holds %s, and a service listens there",
 				printable(e.String()), printable(e.Device), e.VIP)
 			v.Cause = "rsagent was started in another network namespace than the node's"
 			v.Remedy = printable(e.Enter()) + " rsagent check"

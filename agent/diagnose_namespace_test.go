@@ -21,7 +21,7 @@ func TestWhereTheNodeIsElsewhereOnlyThatIsSaid(t *testing.T) {
 			switch {
 			case f.ID == namespaceID:
 				want := health.Finding{Status: health.Failed, Remedy: "ip netns exec web rsagent check",
-					Got: "no VIP is here, and nobody listens for one; in the network namespace web tunl0 holds 203.0.113.10, and a service listens"}
+					Got: "no VIP is here, and nobody listens for one; in the network namespace web tunl0 holds 203.0.113.10, and a service listens there"}
 				if diff := cmp.Diff(want, health.Finding{Status: f.Status, Got: f.Got, Remedy: f.Remedy}); diff != "" {
 					t.Errorf("%s: -want +got:\n%s", name, diff)
 				}

@@ -17,7 +17,9 @@ func ownRows() []row {
 		{name: "rsagent runs in another network namespace", from: other,
 			inject: "sed -i s/web1/web2/ /etc/systemd/system/rsagent.service.d/lab.conf; systemctl daemon-reload; systemctl start rsagent",
 			sees:   fine, id: "service/listens/http-pool", says: "listens on it in the network namespace web1", words: "NetworkNamespacePath=",
-			undo: "systemctl kill -s KILL rsagent; systemctl stop rsagent; ip netns exec web2 rsagent undo; sed -i s/web2/web1/ /etc/systemd/system/rsagent.service.d/lab.conf; systemctl daemon-reload; systemctl start rsagent"},
+			undo: "systemctl kill -s KILL rsagent; systemctl stop rsagent; " +
+				"ip netns exec web2 sh -c 'ip addr flush dev tunl0; ip link set tunl0 down; nft delete table ip rsagent; sysctl -qw net.ipv4.conf.all.arp_ignore=0 net.ipv4.conf.all.arp_announce=0'; " +
+				"sed -i s/web2/web1/ /etc/systemd/system/rsagent.service.d/lab.conf; systemctl daemon-reload; systemctl start rsagent"},
 		{name: "check runs in another network namespace", inject: "true", from: other,
 			sees: fine, id: "path/namespace", says: "in the network namespace web1 tunl0 holds 10.9.0.100"},
 	}
