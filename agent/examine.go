@@ -44,15 +44,16 @@ type Examination struct {
 // examine looks at what the diagnosis is about, all of it side by side.
 func (h Host) examine(ctx context.Context, c config.Config, n Node) *Examination {
 	x := &Examination{}
-	var looks sync.WaitGroup
+	var looks, filters sync.WaitGroup
 	looks.Go(func() { x.Services = h.services(ctx, c, n) })
 	if selinux.Enforcing(h.Root) {
 		looks.Go(func() { x.Denials, _ = selinux.Denials(h.Root) }) // they only tell why
 	}
 	if c.Tunnel.Mode == config.ModeIPIP {
-		looks.Go(func() { x.Filters = h.filters(c, n) })
+		filters.Go(func() { x.Filters = h.filters(c, n) })
 		x.Path = lookAtPath(c, n)
 		x.In, x.Out = explain(c, n)
+		filters.Wait() // one at a time may ask for routes
 		x.Asked = h.asked(c, n, x.Path.Wire)
 		x.Sources = h.sources(c, n, &x.Path)
 		x.Martians = h.martians(c, n, x.Path.Wire)

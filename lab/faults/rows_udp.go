@@ -35,7 +35,7 @@ s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.connect(("10.9.0.100", 53))
 while True:
     s.send(b"who?")
-    time.sleep(0.005)' </dev/null >/dev/null 2>&1 &
+    time.sleep(0.01)' </dev/null >/dev/null 2>&1 &
 	until [ -s /run/udp-client ]; do sleep 0.1; done
 	`
 
