@@ -98,6 +98,9 @@ type Agent struct {
 	posted   posted
 	version  string
 
+	kept      *tunnel.Census // of what is served, for the next drain; nil: not looked yet
+	keptUntil time.Time      // when it is to be looked again
+
 	drainsAnything atomic.Bool
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"time"
 
@@ -28,8 +29,8 @@ type Connections struct {
 	// Census was told. A kept-alive connection is like this between two requests.
 	// Where the last question and its answer are of the same tick of the kernel's
 	// clock (HZ), as they are for a client on the same network, the Census can tell
-	// only if it has counted the connection before that question; else it is
-	// Established.
+	// only if it, or one that it recalls, has counted the connection before that
+	// question; else it is Established.
 	Idle int
 	// CloseWait: CLOSE_WAIT. The client has said all it had to say, and may be
 	// waiting for the answer still.
@@ -79,6 +80,7 @@ type Census struct {
 	// By its cookie (SO_COOKIE in socket(7)), what is remembered of each connection
 	// that was seen last, and that is being seen; nil: nothing was counted yet.
 	seen, seeing map[uint64]past
+	earlier      map[uint64]past // see Recall
 }
 
 // Census returns one for the connections whose local end is one of services, an
@@ -95,6 +97,10 @@ func (h *Handle) Census(services []netip.AddrPort, idle time.Duration) *Census {
 	}
 	return c
 }
+
+// Recall has the census know what another one saw last of the same connections. It
+// does not change which are new.
+func (c *Census) Recall(from *Census) { c.earlier = maps.Clone(from.seen) }
 
 // Count counts.
 //
@@ -117,7 +123,7 @@ func (c *Census) Count() (Connections, error) {
 			if c.seen == nil {
 				counted.New, c.seen = 0, make(map[uint64]past)
 			}
-			c.seen, c.seeing = c.seeing, c.seen
+			c.seen, c.seeing, c.earlier = c.seeing, c.seen, nil
 			return counted, nil
 		}
 		if !again(err) {
@@ -136,6 +142,7 @@ func (c *Census) take(counted *Connections, s socket) {
 	before, known := c.seen[s.cookie]
 	if !known {
 		counted.New++
+		before, known = c.earlier[s.cookie]
 	}
 	now := before.next(s, known)
 	c.seeing[s.cookie] = now
