@@ -101,7 +101,7 @@ const inetDiagInfo = 2
 // is there.
 func (s *socket) parseInfo(b []byte) error {
 	const sentAt, receivedAt, length = 44, 52, 56
-	const bytesReceivedAt, segsOutAt, minRTTAt, dataSegsOutAt, longer = 128, 136, 148, 156, 160
+	const bytesReceivedAt, segsOutAt, minRTTAt, dataSegsInAt, dataSegsOutAt, longer = 128, 136, 148, 152, 156, 160
 	for len(b) > 0 {
 		if len(b) < unix.SizeofNlAttr {
 			return fmt.Errorf("the kernel describes a socket with %d bytes too many", len(b))
@@ -115,7 +115,9 @@ func (s *socket) parseInfo(b []byte) error {
 			s.received = time.Duration(binary.NativeEndian.Uint32(info[receivedAt:])) * time.Millisecond
 			if s.counted = len(info) >= longer; s.counted {
 				s.said = binary.NativeEndian.Uint64(info[bytesReceivedAt:])
-				s.bare = binary.NativeEndian.Uint32(info[segsOutAt:]) - binary.NativeEndian.Uint32(info[dataSegsOutAt:])
+				s.heard = binary.NativeEndian.Uint32(info[dataSegsInAt:])
+				s.told = binary.NativeEndian.Uint32(info[dataSegsOutAt:])
+				s.bare = binary.NativeEndian.Uint32(info[segsOutAt:]) - s.told
 				s.nearest = time.Duration(binary.NativeEndian.Uint32(info[minRTTAt:])) * time.Microsecond
 				if s.nearest == math.MaxUint32*time.Microsecond {
 					s.nearest = 0 // nothing was measured yet

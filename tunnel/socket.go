@@ -22,6 +22,8 @@ type socket struct {
 	// Since Linux 4.6; counted is false where the kernel does not say.
 	counted bool
 	said    uint64        // bytes that the client has sent
+	heard   uint32        // segments with data that came
+	told    uint32        // segments with data that were sent
 	bare    uint32        // segments without data that were sent: mere acknowledgements
 	nearest time.Duration // the shortest time of late in which what was sent was acknowledged
 }
@@ -65,22 +67,23 @@ func (s socket) answered() bool {
 
 // past is what is remembered of a socket from one look to the next.
 type past struct {
-	said     uint64
-	bare     uint32 // at the last look
-	before   uint32 // at the last look before the client said anything more
-	followed bool   // there was such a look
-	answered bool   // what the client said last
+	last     look
+	before   look // the last one before the client said what it said last
+	followed bool // there was such a look
+	answered bool // what the client said last
+}
+
+// look is what one look at a socket shows.
+type look struct {
+	said              uint64
+	heard, told, bare uint32
+	settled           bool // the client had asked, was answered, and had the answer
 }
 
 // next is what is to be remembered after another look at the socket; the first, if
-// it is not known.
-//
-// What the client says is acknowledged soon, by a segment of its own unless there
-// are data to send meanwhile. So if no such segment was sent since the look before
-// the client spoke, data went out after all that it said. An answer stays one until
-// the client says more.
+// it is not known. An answer stays one until the client says more.
 func (p past) next(s socket, known bool) past {
-	n := past{said: s.said, bare: s.bare, answered: s.answered()}
+	n := past{last: look{s.said, s.heard, s.told, s.bare, false}, answered: s.answered()}
 	switch {
 	case !s.counted:
 		return n
@@ -88,15 +91,26 @@ func (p past) next(s socket, known bool) past {
 		n.answered = true
 		return n
 	case !known:
-		return n
-	case s.said == p.said:
+	case s.said == p.last.said:
 		n.before, n.followed = p.before, p.followed
-		n.answered = n.answered || p.answered
+		n.answered = n.answered || p.answered || n.followed && s.answeredSince(n.before)
 	default:
-		n.before, n.followed = p.bare, true
+		n.before, n.followed = p.last, true
+		n.answered = n.answered || s.answeredSince(n.before)
 	}
-	if n.followed && s.bare == n.before && s.received >= acknowledgedWithin && s.sent <= s.received {
-		n.answered = true
-	}
+	n.last.settled = n.answered && s.unread == 0 && s.unacknowledged == 0
 	return n
+}
+
+// answeredSince tells whether data was sent after all that the client has said since a
+// look, as far as that can be told: either the client said one thing only when it had
+// all that it had asked for, and something was sent to it since. Or no mere
+// acknowledgement was sent: what the client says is acknowledged soon, and by a segment
+// of its own unless there are data to send meanwhile.
+func (s socket) answeredSince(l look) bool {
+	if s.sent > s.received {
+		return false
+	}
+	one := l.settled && s.heard-l.heard == 1 && s.told != l.told
+	return one || s.bare == l.bare && s.received >= acknowledgedWithin
 }

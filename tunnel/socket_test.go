@@ -20,12 +20,9 @@ func TestAnsweredIsNotWhatMayBeAQuestion(t *testing.T) {
 	far.nearest = 11 * ms
 	unmeasured := near(900, 900)
 	unmeasured.nearest = 0
-	// looks are the mere acknowledgements and what was said at each look; the times
-	// are those of the socket.
-	type look struct {
-		bare uint32
-		said uint64
-	}
+	// The times of each look are those of the socket, unless it is settled.
+	later := func(looks ...look) []look { return looks }
+	settled := look{said: 50, heard: 5, told: 5, bare: 3, settled: true}
 	for _, test := range []struct {
 		name  string
 		s     socket
@@ -40,12 +37,17 @@ func TestAnsweredIsNotWhatMayBeAQuestion(t *testing.T) {
 		{"a kernel that says nothing", socket{sent: -1, received: -1}, nil, false},
 		{"never anything said", socket{sent: 900 * ms, received: 900 * ms, counted: true}, nil, true},
 		{"never anything said, and nothing sent for longer", socket{sent: 904 * ms, received: 900 * ms, counted: true}, nil, true},
-		{"seen before the question, which took no acknowledgement of its own", near(5000, 5000), []look{{3, 50}, {3, 100}}, true},
-		{"seen before the question, which took one", near(5000, 5000), []look{{3, 50}, {4, 100}}, false},
-		{"an acknowledgement may be to come", near(500, 500), []look{{3, 50}, {3, 100}}, false},
-		{"not seen before the question", near(5000, 5000), []look{{3, 100}, {3, 100}, {3, 100}}, false},
-		{"answered, and a keep-alive was sent since", near(5000, 5000), []look{{3, 50}, {3, 100}, {4, 100}}, true},
-		{"answered, and asked again", near(5000, 5000), []look{{3, 50}, {3, 100}, {4, 120}}, false},
+		{"seen before the question, which took no acknowledgement of its own", near(5000, 5000), later(look{said: 50, bare: 3}, look{said: 100, bare: 3}), true},
+		{"seen before the question, which took one", near(5000, 5000), later(look{said: 50, bare: 3}, look{said: 100, bare: 4}), false},
+		{"an acknowledgement may be to come", near(500, 500), later(look{said: 50, bare: 3}, look{said: 100, bare: 3}), false},
+		{"not seen before the question", near(5000, 5000), later(look{said: 100, bare: 3}, look{said: 100, bare: 3}), false},
+		{"answered, and a keep-alive was sent since", near(5000, 5000), later(look{said: 50, bare: 3}, look{said: 100, bare: 3}, look{said: 100, bare: 4}), true},
+		{"answered, and asked again", near(5000, 5000), later(look{said: 50, bare: 3}, look{said: 100, bare: 3}, look{said: 120, bare: 4}), false},
+		{"asked once since all was answered, and something was sent", near(500, 500), later(settled, look{said: 100, heard: 6, told: 6, bare: 4}), true},
+		{"asked once since, and nothing was sent", near(500, 500), later(settled, look{said: 100, heard: 6, told: 5, bare: 4}), false},
+		{"asked once since, and later than anything was sent", near(504, 500), later(settled, look{said: 100, heard: 6, told: 6, bare: 4}), false},
+		{"asked twice since", near(500, 500), later(settled, look{said: 100, heard: 7, told: 6, bare: 4}), false},
+		{"asked once since, when a question waited", near(500, 500), later(look{said: 50, heard: 5, told: 5, bare: 3}, look{said: 100, heard: 6, told: 6, bare: 4}), false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var p past
@@ -54,7 +56,10 @@ func TestAnsweredIsNotWhatMayBeAQuestion(t *testing.T) {
 			}
 			for i, l := range test.looks {
 				s := test.s
-				s.bare, s.said = l.bare, l.said
+				s.said, s.heard, s.told, s.bare = l.said, l.heard, l.told, l.bare
+				if l.settled {
+					s.sent = s.received - 10*ms
+				}
 				p = p.next(s, i > 0)
 			}
 			if p.answered != test.want {

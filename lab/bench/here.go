@@ -33,6 +33,7 @@ type results struct {
 	Converges []converge `json:"converges,omitempty"`
 	Sizes     []size     `json:"sizes,omitempty"`
 	Storm     *storm     `json:"storm,omitempty"`
+	Endpoint  *endpoint  `json:"endpoint,omitempty"`
 }
 
 func newBench(args []string) (*bench, error) {
@@ -88,6 +89,7 @@ func (b *bench) run() (results, error) {
 		{"converge", func() error { r.Converges, err = b.converges(); return err }},
 		{"size", func() error { r.Sizes, err = b.sizes(); return err }},
 		{"storm", func() error { r.Storm, err = b.storm(); return err }},
+		{"endpoint", func() error { r.Endpoint, err = b.endpoint(); return err }},
 	} {
 		if !slices.Contains(b.parts, part.name) {
 			continue

@@ -38,6 +38,10 @@ func run(args []string) error {
 			return runFloor(args[1:])
 		case "storm":
 			return runStorm(args[1:])
+		case "ask":
+			return runAsk(args[1:], os.Stdout)
+		case "on":
+			return goOn(args[1:])
 		case "first":
 			return goFirst(args[1:])
 		case "here":

@@ -46,6 +46,7 @@ func (r *results) table(b *strings.Builder, where string) {
 	startTable(b, r.Start, r.Converges)
 	sizeTable(b, r.Sizes)
 	stormTable(b, r.Storm)
+	endpointTable(b, r.Endpoint)
 }
 
 // The columns behind the title: three for figures and one for aims.
@@ -114,6 +115,35 @@ func stormTable(b *strings.Builder, s *storm) {
 		s.Before.Descriptors, s.After.Descriptors, s.Before.Goroutines, s.After.Goroutines), aims[1])
 	line("RSS, MiB", fmt.Sprintf("before %s, most %s, %v after %s", mebi(s.Before.RSS), mebi(s.Peak), afterStorm, mebi(s.After.RSS)), aims[2])
 }
+
+func endpointTable(b *strings.Builder, e *endpoint) {
+	if e == nil {
+		return
+	}
+	const row = "%-20s %19s %19s %6s  %s\n"
+	fmt.Fprintf(b, "\n"+row, "checks answered", "rsagent", "nginx", "ratio", "aim met: 0.85x")
+	line := func(title, agent, nginx string, ratio float64, last string) {
+		text := fmt.Sprintf(row, title, agent, nginx, fmt.Sprintf("%.2f", ratio), last)
+		fmt.Fprintln(b, strings.TrimRight(text, " \n"))
+	}
+	both := func(title string, c contest, last string) {
+		line(title, fmt.Sprintf("%.0f a second", c.Agent.PerSecond), fmt.Sprintf("%.0f a second", c.Nginx.PerSecond), c.Rate, last)
+		line("  processor, each", micros(c.Agent.Cost), micros(c.Nginx.Cost), c.Cost, "")
+		line("  who asks is busy", percent(c.Agent.Asker), percent(c.Nginx.Asker), c.Agent.Asker/c.Nginx.Asker, "")
+	}
+	both("new connections", e.Fresh, verdicts(e.aims(), 4))
+	closes := ""
+	if e.Kept.Agent.Each < 1.5 {
+		closes = "rsagent closes"
+	}
+	both("kept connections", e.Kept, closes)
+	fmt.Fprintf(b, "a deleted VIP back, ms: p50 %s, p99 %s; with %.0f checks a second: p50 %s, p99 %s\n",
+		millis(e.Quiet.P50), millis(e.Quiet.P99), e.Checks, millis(e.Besieged.P50), millis(e.Besieged.P99))
+}
+
+func micros(d time.Duration) string { return fmt.Sprintf("%.1f us", d.Seconds()*1e6) }
+
+func percent(part float64) string { return fmt.Sprintf("%.0f %%", 100*part) }
 
 func millis(d time.Duration) string {
 	if d >= 100*time.Millisecond {
