@@ -2,34 +2,42 @@ package answer
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// connections are those that are open, the oldest first.
+// connections are those that are open; the held ones are listed, the oldest first.
 type connections struct {
 	mu    sync.Mutex
 	first *connection
 	last  *connection
 	count int
 	over  sync.WaitGroup
+
+	bare atomic.Int32 // connections that are being answered and were not held for it
 }
 
-type connection struct {
-	net.Conn
-	before, after *connection
-	gone          bool
-}
-
-// serve has each connection served that comes in by the listener, until that is
-// closed.
-func (o *connections) serve(l net.Listener, allow func(netip.Addr) bool, serve func(net.Conn, netip.Addr)) error {
+// serve has each connection greeted that comes in by the listener, until that is
+// closed. Whoever greets one ends it, and must not wait.
+func (o *connections) serve(l net.Listener, allow func(netip.Addr) bool, greet func(*connection)) error {
+	admit := func(c *connection) {
+		if allow != nil && !allow(c.from) {
+			c.close()
+			return
+		}
+		o.over.Add(1)
+		greet(c)
+	}
 	for {
-		c, err := l.Accept()
+		one, err := l.Accept()
 		switch {
 		case errors.Is(err, net.ErrClosed):
 			return nil
@@ -40,17 +48,47 @@ func (o *connections) serve(l net.Listener, allow func(netip.Addr) bool, serve f
 		case err != nil:
 			return err
 		}
-		from := remote(c)
-		if allow != nil && !allow(from) {
-			c.Close()
-			continue
+		tcp, ok := one.(*net.TCPConn)
+		if !ok {
+			one.Close()
+			return fmt.Errorf("cannot answer on connections of the kind %T", one)
 		}
-		one := o.add(c)
-		go func() {
-			serve(c, from)
-			o.remove(one)
-		}()
+		admit(&connection{from: tcp.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap().WithZone(""), file: tcp})
+		if err := alsoWaiting(l, admit); err != nil && !errors.Is(err, net.ErrClosed) {
+			return err
+		}
 	}
+}
+
+// alsoWaiting admits what has come in meanwhile. Package net makes eight system calls
+// for each connection, to set and ask what matters to none of those that are answered
+// at once; here there are none but accept.
+func alsoWaiting(l net.Listener, admit func(*connection)) error {
+	raw, err := l.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	for range mostAtOnce {
+		c := new(connection)
+		var at unix.Sockaddr
+		var failed error
+		if err := raw.Control(func(fd uintptr) {
+			c.fd, at, failed = unix.Accept4(int(fd), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		}); err != nil {
+			return err
+		}
+		if failed != nil {
+			return nil // Accept waits for more, or says what is wrong
+		}
+		switch a := at.(type) {
+		case *unix.SockaddrInet4:
+			c.from = netip.AddrFrom4(a.Addr)
+		case *unix.SockaddrInet6:
+			c.from = netip.AddrFrom16(a.Addr).Unmap()
+		}
+		admit(c)
+	}
+	return nil
 }
 
 // isPassing tells whether a later try to accept may go well: accept(2).
@@ -63,36 +101,29 @@ func isPassing(err error) bool {
 	return false
 }
 
-func remote(c net.Conn) netip.Addr {
-	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
-		return a.AddrPort().Addr().Unmap().WithZone("")
+// hold has a connection wait, and closes the oldest if that makes too many.
+func (o *connections) hold(c *connection) {
+	if !c.held() {
+		c.file = os.NewFile(uintptr(c.fd), "connection")
 	}
-	return netip.Addr{}
-}
-
-// add has a connection count, and closes the oldest if that makes too many.
-func (o *connections) add(c net.Conn) *connection {
-	o.over.Add(1)
-	one := &connection{Conn: c}
 	o.mu.Lock()
 	var old *connection
 	if o.count == maxOpen {
 		old = o.first
 		o.unlink(old)
 	}
-	one.before = o.last
+	c.before = o.last
 	if o.last != nil {
-		o.last.after = one
+		o.last.after = c
 	} else {
-		o.first = one
+		o.first = c
 	}
-	o.last = one
+	o.last = c
 	o.count++
 	o.mu.Unlock()
 	if old != nil {
-		hangUp(old.Conn)
+		old.hangUp()
 	}
-	return one
 }
 
 // unlink takes a connection out of the list. The lock is held.
@@ -114,12 +145,25 @@ func (o *connections) unlink(c *connection) {
 	o.count--
 }
 
-// remove closes a connection that was served.
-func (o *connections) remove(c *connection) {
-	o.mu.Lock()
-	o.unlink(c)
-	o.mu.Unlock()
-	c.Close()
+// bear counts one that is answered without being held; false: there are too many.
+func (o *connections) bear(c *connection) bool {
+	if c.bare = o.bare.Add(1) <= mostBare; !c.bare {
+		o.bare.Add(-1)
+	}
+	return c.bare
+}
+
+// end closes a connection that was served.
+func (o *connections) end(c *connection) {
+	if c.bare {
+		o.bare.Add(-1)
+	}
+	if c.held() {
+		o.mu.Lock()
+		o.unlink(c)
+		o.mu.Unlock()
+	}
+	c.close()
 	o.over.Done()
 }
 
@@ -131,7 +175,7 @@ func (o *connections) closeOldest() {
 	}
 	o.mu.Unlock()
 	if old != nil {
-		hangUp(old.Conn)
+		old.hangUp()
 	}
 }
 
@@ -140,17 +184,8 @@ func (o *connections) closeAll() {
 	defer o.mu.Unlock()
 	for c := o.first; c != nil; c = o.first {
 		o.unlink(c)
-		hangUp(c.Conn)
+		c.hangUp()
 	}
-}
-
-// hangUp ends a connection with a reset, which leaves nothing of it in the
-// kernel: there may be thousands.
-func hangUp(c net.Conn) {
-	if tcp, ok := c.(*net.TCPConn); ok {
-		tcp.SetLinger(0)
-	}
-	c.Close()
 }
 
 // finish waits until all are served, and hangs up on those that are not by the
