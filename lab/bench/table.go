@@ -120,14 +120,14 @@ func endpointTable(b *strings.Builder, e *endpoint) {
 	if e == nil {
 		return
 	}
-	const row = "%-20s %19s %19s %6s  %s\n"
-	fmt.Fprintf(b, "\n"+row, "checks answered", "rsagent", "nginx", "ratio", "aim met: 0.85x")
+	const row = "%-20s %16s %16s %6s  %s\n"
+	fmt.Fprintf(b, "\n"+row, "checks a second", "rsagent", "nginx", "ratio", "aim met: 0.85x")
 	line := func(title, agent, nginx string, ratio float64, last string) {
 		text := fmt.Sprintf(row, title, agent, nginx, fmt.Sprintf("%.2f", ratio), last)
 		fmt.Fprintln(b, strings.TrimRight(text, " \n"))
 	}
 	both := func(title string, c contest, last string) {
-		line(title, fmt.Sprintf("%.0f a second", c.Agent.PerSecond), fmt.Sprintf("%.0f a second", c.Nginx.PerSecond), c.Rate, last)
+		line(title, fmt.Sprintf("%.0f", c.Agent.PerSecond), fmt.Sprintf("%.0f", c.Nginx.PerSecond), c.Rate, last)
 		line("  processor, each", micros(c.Agent.Cost), micros(c.Nginx.Cost), c.Cost, "")
 		line("  who asks is busy", percent(c.Agent.Asker), percent(c.Nginx.Asker), c.Agent.Asker/c.Nginx.Asker, "")
 	}
@@ -137,8 +137,11 @@ func endpointTable(b *strings.Builder, e *endpoint) {
 		closes = "rsagent closes"
 	}
 	both("kept connections", e.Kept, closes)
-	fmt.Fprintf(b, "a deleted VIP back, ms: p50 %s, p99 %s; with %.0f checks a second: p50 %s, p99 %s\n",
-		millis(e.Quiet.P50), millis(e.Quiet.P99), e.Checks, millis(e.Besieged.P50), millis(e.Besieged.P99))
+	repair := func(title string, of spread) {
+		fmt.Fprintf(b, "%-37s p50 %s, p99 %s\n", title, millis(of.P50), millis(of.P99))
+	}
+	repair("a deleted VIP back, ms", e.Quiet)
+	repair(fmt.Sprintf("  with %.0f checks a second", e.Checks), e.Besieged)
 }
 
 func micros(d time.Duration) string { return fmt.Sprintf("%.1f us", d.Seconds()*1e6) }
