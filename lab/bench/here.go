@@ -34,6 +34,7 @@ type results struct {
 	Sizes     []size     `json:"sizes,omitempty"`
 	Storm     *storm     `json:"storm,omitempty"`
 	Endpoint  *endpoint  `json:"endpoint,omitempty"`
+	Probed    *probed    `json:"probed,omitempty"`
 }
 
 func newBench(args []string) (*bench, error) {
@@ -90,6 +91,7 @@ func (b *bench) run() (results, error) {
 		{"size", func() error { r.Sizes, err = b.sizes(); return err }},
 		{"storm", func() error { r.Storm, err = b.storm(); return err }},
 		{"endpoint", func() error { r.Endpoint, err = b.endpoint(); return err }},
+		{"probe", func() error { r.Probed, err = b.probed(); return err }},
 	} {
 		if !slices.Contains(b.parts, part.name) {
 			continue

@@ -47,6 +47,7 @@ func (r *results) table(b *strings.Builder, where string) {
 	sizeTable(b, r.Sizes)
 	stormTable(b, r.Storm)
 	endpointTable(b, r.Endpoint)
+	probeTable(b, r.Probed)
 }
 
 // The columns behind the title: three for figures and one for aims.
@@ -142,6 +143,16 @@ func endpointTable(b *strings.Builder, e *endpoint) {
 	}
 	repair("a deleted VIP back, ms", e.Quiet)
 	repair(fmt.Sprintf("  with %.0f checks a second", e.Checks), e.Besieged)
+}
+
+func probeTable(b *strings.Builder, p *probed) {
+	if p == nil {
+		return
+	}
+	fmt.Fprintf(b, "\n"+row, "ms from exec to exit", "p50", "p99", "", "aim: 50ms")
+	fmt.Fprintf(b, row, "probe, answered", millis(p.One.P50), millis(p.One.P99), "", verdicts(p.aims(), 4))
+	line := fmt.Sprintf(row, "probe, refused", millis(p.Refused.P50), millis(p.Refused.P99), "", "")
+	fmt.Fprintln(b, strings.TrimRight(line, " \n"))
 }
 
 func micros(d time.Duration) string { return fmt.Sprintf("%.1f us", d.Seconds()*1e6) }

@@ -43,6 +43,7 @@ func slow() *results {
 			contest{answering{1234, 1, 123456 * time.Microsecond, 1}, answering{123456, 1000, 12345 * time.Microsecond, 1}, 0.01, 0.1},
 			spread{500, 1, 1, 1}, s, 1234,
 		},
+		Probed: &probed{s, s},
 	}
 }
 
@@ -60,6 +61,7 @@ func quick() *results {
 			contest{answering{10000, 9, time.Microsecond, 1}, answering{10000, 9, time.Microsecond, 1}, 1, 1},
 			s, s, besieged,
 		},
+		Probed: &probed{s, s},
 	}
 }
 
@@ -70,9 +72,9 @@ func TestTheTableSaysWhichAimsAreMet(t *testing.T) {
 		met  bool
 		last string
 	}{
-		{"all missed", everything{Lab: slow()}, false, "0 of 12 aims are met."},
-		{"all met", everything{Native: quick()}, true, "12 of 12 aims are met."},
-		{"some met", everything{Native: quick(), Lab: slow()}, false, "12 of 24 aims are met."},
+		{"all missed", everything{Lab: slow()}, false, "0 of 13 aims are met."},
+		{"all met", everything{Native: quick()}, true, "13 of 13 aims are met."},
+		{"some met", everything{Native: quick(), Lab: slow()}, false, "13 of 26 aims are met."},
 	} {
 		table := c.all.table()
 		if c.all.met() != c.met || !strings.HasSuffix(table, "\n"+c.last+"\n") {
