@@ -3,31 +3,23 @@ package answer
 import (
 	"io"
 	"net/netip"
-	"syscall"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// connection is one that was accepted. Under load, who asks has sent the question by
-// then and takes the answer at once, so it may be a bare descriptor at first, of one
-// goroutine. One that has to wait for the other end is held: the runtime knows it from
+// connection is one that was accepted. Who asks has often sent the question by then and
+// takes the answer at once, so it is a bare descriptor at first, of one goroutine. One that has to wait for the other end is held: the runtime knows it from
 // then on, and it may be hung up on.
 type connection struct {
 	fd   int // while it is not held
 	from netip.Addr
-	file waiting // nil: it is not held
-	bare bool    // see connections.bear
+	file *os.File // nil: it is not held
+	bare bool     // see connections.bear
 
 	before, after *connection // of those that are held
 	gone          bool        // it is not among them any more
-}
-
-// waiting is what the runtime knows: a *net.TCPConn, or a *os.File of a descriptor.
-type waiting interface {
-	io.ReadWriteCloser
-	syscall.Conn
-	SetDeadline(time.Time) error
 }
 
 func (c *connection) held() bool { return c.file != nil }

@@ -22,73 +22,97 @@ type connections struct {
 	count int
 	over  sync.WaitGroup
 
+	listener *os.File // from which serve accepts; nil: it does not yet
+	stopped  bool
+
 	bare atomic.Int32 // connections that are being answered and were not held for it
 }
 
-// serve has each connection greeted that comes in by the listener, until that is
-// closed. Whoever greets one ends it, and must not wait.
+// serve has each connection greeted that comes in by the listener, until stop.
+// Whoever greets one ends it, and must not wait.
 func (o *connections) serve(l net.Listener, allow func(netip.Addr) bool, greet func(*connection)) error {
-	admit := func(c *connection) {
-		if allow != nil && !allow(c.from) {
-			c.close()
-			return
-		}
-		o.over.Add(1)
-		greet(c)
-	}
-	for {
-		one, err := l.Accept()
+	raw, err := o.listen(l)
+	for err == nil {
+		var c *connection
+		c, err = accept(raw)
 		switch {
-		case errors.Is(err, net.ErrClosed):
-			return nil
 		case isPassing(err):
 			o.closeOldest()
 			time.Sleep(restTime)
-			continue
+			err = nil
 		case err != nil:
-			return err
+		case allow != nil && !allow(c.from):
+			c.close()
+		default:
+			o.over.Add(1)
+			greet(c)
 		}
-		tcp, ok := one.(*net.TCPConn)
-		if !ok {
-			one.Close()
-			return fmt.Errorf("cannot answer on connections of the kind %T", one)
-		}
-		admit(&connection{from: tcp.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap().WithZone(""), file: tcp})
-		if err := alsoWaiting(l, admit); err != nil && !errors.Is(err, net.ErrClosed) {
-			return err
-		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.stopped {
+		return nil
+	}
+	return err
+}
+
+// listen makes a listener one from which is accepted without what package net does
+// with each connection: eight system calls, to set and ask what matters to none of
+// those that are answered at once. It does not give its descriptor for that, so this is
+// another one.
+func (o *connections) listen(l net.Listener) (syscall.RawConn, error) {
+	from, ok := l.(*net.TCPListener)
+	if !ok {
+		return nil, fmt.Errorf("cannot accept from a listener of the kind %T", l)
+	}
+	file, err := from.File()
+	if err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	o.listener = file
+	if o.stopped {
+		file.Close()
+	}
+	o.mu.Unlock()
+	return file.SyscallConn()
+}
+
+// stop has serve return.
+func (o *connections) stop() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.stopped = true; o.listener != nil {
+		o.listener.Close()
 	}
 }
 
-// alsoWaiting admits what has come in meanwhile. Package net makes eight system calls
-// for each connection, to set and ask what matters to none of those that are answered
-// at once; here there are none but accept.
-func alsoWaiting(l net.Listener, admit func(*connection)) error {
-	raw, err := l.(syscall.Conn).SyscallConn()
+// accept waits for a connection. Package unix would ask each for its protocol.
+func accept(l syscall.RawConn) (*connection, error) {
+	c := new(connection)
+	var at syscall.Sockaddr
+	var failed error
+	err := l.Read(func(fd uintptr) bool {
+		for {
+			c.fd, at, failed = syscall.Accept4(int(fd), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+			if failed != unix.EINTR {
+				return failed != unix.EAGAIN
+			}
+		}
+	})
+	if err == nil && failed != nil {
+		err = fmt.Errorf("cannot accept a connection: %w", failed)
+	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for range mostAtOnce {
-		c := new(connection)
-		var at unix.Sockaddr
-		var failed error
-		if err := raw.Control(func(fd uintptr) {
-			c.fd, at, failed = unix.Accept4(int(fd), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
-		}); err != nil {
-			return err
-		}
-		if failed != nil {
-			return nil // Accept waits for more, or says what is wrong
-		}
-		switch a := at.(type) {
-		case *unix.SockaddrInet4:
-			c.from = netip.AddrFrom4(a.Addr)
-		case *unix.SockaddrInet6:
-			c.from = netip.AddrFrom16(a.Addr).Unmap()
-		}
-		admit(c)
+	switch a := at.(type) {
+	case *syscall.SockaddrInet4:
+		c.from = netip.AddrFrom4(a.Addr)
+	case *syscall.SockaddrInet6:
+		c.from = netip.AddrFrom16(a.Addr).Unmap()
 	}
-	return nil
+	return c, nil
 }
 
 // isPassing tells whether a later try to accept may go well: accept(2).

@@ -24,9 +24,12 @@ type LineServer struct {
 // nothing, and wait for as long.
 const saidTime = 20 * time.Millisecond
 
-// Serve answers until the listener is closed, and then returns nil. What it has
+// Serve answers what comes in by a TCP listener until Stop, and then returns nil. What it has
 // accepted by then is still to be answered: see Finish.
 func (s *LineServer) Serve(l net.Listener) error { return s.open.serve(l, s.Allow, s.greet) }
+
+// Stop has Serve accept nothing more. The listener stays the caller's to close.
+func (s *LineServer) Stop() { s.open.stop() }
 
 // Finish waits for what was accepted to be answered, at most until the limit;
 // then it is hung up on. Serve must have returned.

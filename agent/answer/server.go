@@ -30,9 +30,8 @@ const (
 	// maxOpen is how many connections may be open; for one more, the oldest is
 	// closed. One that asks at once, as a director does, is never old.
 	maxOpen = 1024
-	// mostAtOnce is how many connections are accepted before the server looks whether
-	// it is to end, and mostBare how many may be answered that are not held.
-	mostAtOnce, mostBare = 64, 256
+	// mostBare is how many connections may be answered that are not held.
+	mostBare = 256
 	// restTime is how long no connection is accepted when the kernel has none to
 	// give, such as for want of a file descriptor.
 	restTime = 5 * time.Millisecond
@@ -60,9 +59,12 @@ type exchange struct {
 	failed error
 }
 
-// Serve answers until the listener is closed, and then returns nil. What it has
+// Serve answers what comes in by a TCP listener until Stop, and then returns nil. What it has
 // accepted by then is still to be answered: see Finish.
 func (s *Server) Serve(l net.Listener) error { return s.open.serve(l, s.Allow, s.greet) }
+
+// Stop has Serve accept nothing more. The listener stays the caller's to close.
+func (s *Server) Stop() { s.open.stop() }
 
 // Finish waits for what was accepted to be answered, at most until the limit;
 // then it is hung up on. Serve must have returned.
@@ -77,14 +79,11 @@ func (s *Server) greet(c *connection) {
 	x.r = Request{From: c.from}
 	x.a.reset()
 	x.n, x.whole = 0, 0
-	done := false
-	if !c.held() {
-		var err error
-		if done, err = x.take(c.tryRead(x.in[:])); err != nil { // nobody is there to hear of it
-			s.exchanges.Put(x)
-			s.open.end(c)
-			return
-		}
+	done, err := x.take(c.tryRead(x.in[:]))
+	if err != nil { // nobody is there to hear of it
+		s.exchanges.Put(x)
+		s.open.end(c)
+		return
 	}
 	if !done || !s.open.bear(c) {
 		s.open.hold(c)

@@ -32,6 +32,8 @@ func start(t testing.TB, s *Server) string {
 	done := make(chan error)
 	go func() { done <- s.Serve(listener) }()
 	t.Cleanup(func() {
+		s.Stop()
+		s.Stop()
 		listener.Close()
 		if err := <-done; err != nil {
 			t.Error(err)
@@ -337,6 +339,7 @@ func TestFinishAnswersWhatWasAccepted(t *testing.T) {
 		opened = s.open.count
 		s.open.mu.Unlock()
 	}
+	s.Stop()
 	listener.Close()
 	if err := <-done; err != nil {
 		t.Fatal(err)
