@@ -23,7 +23,7 @@ test: need-test bin/rsagent bin/lab bin/gotestsum bin/nfpm bin/relative ## run a
 	bin/lab image >/dev/null
 	bin/gotestsum --format testname --raw-command .ci/test-json
 
-bench: need-bench bin/rsagent bin/lab bin/bench bin/agent.bench ## measure repairs, start, size and a storm (BENCH=--strict or --json; root)
+bench: need-bench bin/rsagent bin/lab bin/bench bin/agent.bench ## measure repairs, start, size, a storm and the endpoint (BENCH=--strict or --json; root)
 	bin/bench $(BENCH)
 
 faults: need-demo bin/rsagent bin/lab bin/faults ## do to a node what goes wrong in the field, and print what check says (RUN=pattern; root)

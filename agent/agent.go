@@ -98,6 +98,9 @@ type Agent struct {
 	posted   posted
 	version  string
 
+	kept      *tunnel.Census // of what is served, for the next drain; nil: not looked yet
+	keptUntil time.Time      // when it is to be looked again
+
 	drainsAnything atomic.Bool
 }
 
@@ -269,13 +272,17 @@ func (a *Agent) followFirewall() {
 // server is who answers on a listener: answer.Server or answer.LineServer.
 type server interface {
 	Serve(net.Listener) error
+	Stop()
 	Finish(time.Duration)
 }
 
 // serve answers on the listener from the moment that the first results are
 // known. Until then, connections wait in its queue.
 func (a *Agent) serve(ctx context.Context, listener net.Listener, server server, known <-chan struct{}) error {
-	end := context.AfterFunc(ctx, func() { listener.Close() })
+	end := context.AfterFunc(ctx, func() {
+		listener.Close()
+		server.Stop()
+	})
 	defer end()
 	select {
 	case <-known:

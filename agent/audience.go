@@ -35,11 +35,11 @@ type asker struct {
 	last  time.Time
 	known bool // it is declared as a director
 
-	gaps     [8]time.Duration // between answers that were ready, a ring
-	count    int              // of gaps, since ever
-	gap      time.Duration    // the last between any two answers; 0: it has asked once
-	refusals int              // answers in a row that were not ready
-	readies  int              // answers in a row that were
+	gaps     [pastGaps]time.Duration // between answers that were ready, a ring
+	count    int                     // of gaps, since ever
+	gap      time.Duration           // the last between any two answers; 0: it has asked once
+	refusals int                     // answers in a row that were not ready
+	readies  int                     // answers in a row that were
 }
 
 // maxAskers bounds the memory for strangers; a site has a few directors, with a
@@ -133,21 +133,47 @@ func (s *asker) lessThan(o *asker) bool {
 	return s.last.Before(o.last)
 }
 
+const (
+	pastGaps  = 32 // are remembered of an asker
+	bunchGaps = 16 // of them are looked at for bunches: of 8 each gives a whole one
+	lateGaps  = 8  // of them are of late
+)
+
+// gapsOfLate copies the gaps of late into a memory for them, the oldest first.
+func (s *asker) gapsOfLate(into []time.Duration) []time.Duration {
+	n := min(s.count, len(into))
+	for i := range n {
+		into[i] = s.gaps[(s.count-n+i)%len(s.gaps)]
+	}
+	return into[:n]
+}
+
 // interval is the time between two questions, the longest of late; 0: it has
 // asked once.
 func (s *asker) interval() time.Duration {
-	return max(slices.Max(s.gaps[:]), s.gap)
+	var memory [lateGaps]time.Duration
+	longest := s.gap
+	for _, gap := range s.gapsOfLate(memory[:]) {
+		longest = max(longest, gap)
+	}
+	return longest
 }
 
 // checks is how many checks seem to stand behind an asker: a director with
 // several services on a node may ask for each of them, in the same words. Their
 // questions come in bunches, with one long gap for each round.
 func (s *asker) checks() int {
-	longest := slices.Max(s.gaps[:])
-	n := min(s.count, len(s.gaps))
+	if s.uneven() {
+		return 1
+	}
+	var memory [bunchGaps]time.Duration
+	gaps := s.gapsOfLate(memory[:])
+	if len(gaps) == 0 {
+		return 1
+	}
+	longest := slices.Max(gaps)
 	most, run := 1, 1
-	for i := range n {
-		gap := s.gaps[(s.count-n+i)%len(s.gaps)] // the oldest first
+	for _, gap := range gaps {
 		if gap >= longest/2 {
 			run = 0
 		}
@@ -155,6 +181,45 @@ func (s *asker) checks() int {
 		most = max(most, run)
 	}
 	return most
+}
+
+// shortestInterval is of a director that asks for one thing only; but in a bunch,
+// questions hardly ever come so far apart.
+const shortestInterval = 900 * time.Millisecond
+
+// uneven tells whether the asker is one check that is late now and then, as on a busy
+// machine, and not several that come in bunches: its usual gaps are as long as only the
+// interval of a check is, and the longer ones come at no regular distance. It takes many
+// gaps to tell.
+func (s *asker) uneven() bool {
+	if s.count < pastGaps {
+		return false
+	}
+	var memory, sorted [pastGaps]time.Duration
+	gaps := s.gapsOfLate(memory[:])
+	copy(sorted[:], gaps)
+	slices.Sort(sorted[:])
+	usual := sorted[pastGaps/4]
+	if sorted[0] < max(shortestInterval, usual/2) {
+		return false
+	}
+	late := func(i int) bool { return gaps[i] >= 2*usual }
+	for period := 2; period <= bunchGaps/2; period++ {
+		both, either := 0, 0
+		for i := range pastGaps - period {
+			switch a, b := late(i), late(i+period); {
+			case a && b:
+				both++
+				either++
+			case a || b:
+				either++
+			}
+		}
+		if both > 2 && 2*both >= either {
+			return false
+		}
+	}
+	return true
 }
 
 // gone tells whether an asker has stopped asking. One that has asked once only is

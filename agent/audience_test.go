@@ -2,7 +2,9 @@ package agent
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -115,6 +117,92 @@ func TestChecksThatComeInBunchesAreCountedOneByOne(t *testing.T) {
 		if !told || refusals != test.asked {
 			t.Errorf("%s: told %v after %d refusals, want %d", test.name, told, refusals, test.asked)
 		}
+	}
+}
+
+// lookedAfter is what one director does with a node: it asks for some services in the
+// same words, one after the other, rests, and begins again.
+type lookedAfter struct {
+	services int
+	rest     time.Duration // between two rounds
+	takes    time.Duration // a check
+	// One check in so many is late, by up to so much: the machine is busy.
+	lateOne int
+	lateBy  time.Duration
+}
+
+// drawn is when each question comes, of so many rounds.
+func (l lookedAfter) drawn(random *rand.Rand, rounds int) (questions []time.Duration) {
+	var at time.Duration
+	for range rounds {
+		for range l.services {
+			at += l.takes
+			if l.lateOne > 0 && random.IntN(l.lateOne) == 0 {
+				at += time.Duration(random.Int64N(int64(l.lateBy)))
+			}
+			questions = append(questions, at)
+		}
+		at += l.rest
+	}
+	return questions
+}
+
+// However a busy director limps, one check is told by hardly more refusals than the
+// configuration wants, and of several each has fetched that many.
+func TestAnUnevenDirectorIsOneAndABunchIsMany(t *testing.T) {
+	const s, ms, fall, before = time.Second, time.Millisecond, 3, 40
+	for _, test := range []struct {
+		name string
+		of   lookedAfter
+		most int // refusals that it may take, for 9 in 10
+	}{
+		{"even", lookedAfter{1, s, 5 * ms, 0, 0}, 3},
+		{"late once in a while", lookedAfter{1, s, 5 * ms, 12, 5 * s}, 3},
+		{"late often", lookedAfter{1, s, 50 * ms, 4, 3 * s}, 3},
+		{"late more often than not", lookedAfter{1, s, 300 * ms, 2, 4 * s}, 3},
+		{"slow, and late", lookedAfter{1, 10 * s, 50 * ms, 5, 30 * s}, 3},
+		{"three services", lookedAfter{3, s, 5 * ms, 0, 0}, 9},
+		{"three services whose checks take long", lookedAfter{3, s, 300 * ms, 0, 0}, 9},
+		{"three services, late now and then", lookedAfter{3, 6 * s, 50 * ms, 10, 2 * s}, 24},
+		{"three services that each wait for another node", lookedAfter{3, 6 * s, s, 0, 0}, 9},
+		{"and late now and then", lookedAfter{3, 6 * s, s, 20, 2 * s}, 24},
+		{"six services", lookedAfter{6, 2 * s, 20 * ms, 0, 0}, 18},
+		{"six services, late now and then", lookedAfter{6, 10 * s, 100 * ms, 20, 3 * s}, 24},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			const draws = 400
+			long := 0
+			for seed := range uint64(draws) {
+				random := rand.New(rand.NewPCG(seed, 1))
+				a := newAudience()
+				a.declare(nil, fall)
+				start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+				turned := before*test.of.services + random.IntN(2*before*test.of.services)
+				refusals := make([]int, test.of.services)
+				for i, at := range test.of.drawn(random, 4*before) {
+					refused := i >= turned
+					if refused {
+						refusals[i%test.of.services]++
+					}
+					if a.hears("10.0.0.2", refused, start.Add(at)) {
+						break
+					}
+				}
+				total := 0
+				for _, n := range refusals {
+					total += n
+				}
+				if slices.Min(refusals) < fall {
+					t.Fatalf("draw %d: told, when its services have fetched %v refusals", seed, refusals)
+				}
+				if total > test.most {
+					long++
+				}
+			}
+			if long > draws/10 {
+				t.Errorf("%d of %d times it took more than %d refusals", long, draws, test.most)
+			}
+		})
 	}
 }
 

@@ -29,10 +29,11 @@ func (a *Agent) withdraw(pool string, why control.Reason, timeout time.Duration)
 	if running != nil && why.Kind != byStop {
 		return
 	}
-	a.drains[pool] = &leaving{
-		drain:  newDrain(a.config.Drain.Notice, timeout, time.Now()),
-		census: a.host.Net.Census(a.served(pool), a.config.Drain.Idle),
+	census := a.host.Net.Census(a.served(pool), a.config.Drain.Idle)
+	if a.kept != nil {
+		census.Recall(a.kept)
 	}
+	a.drains[pool] = &leaving{newDrain(a.config.Drain.Notice, timeout, time.Now()), census}
 	a.drainsAnything.Store(true)
 	e := a.log.Info()
 	if why.Kind == byStop {
@@ -41,6 +42,26 @@ func (a *Agent) withdraw(pool string, why control.Reason, timeout time.Duration)
 		e = e.Str("by", why.Kind).Str("reason", why.Text)
 	}
 	ofPool(e, pool).Stringer("notice", a.config.Drain.Notice).Stringer("timeout", timeout).Msg("drain began")
+}
+
+// trackShare is how much of the loop's time keepTrack takes at most, one part in so
+// many: thousands of connections take tens of milliseconds.
+const trackShare = 500
+
+// keepTrack looks at the connections of clients now and then, for only of one that was
+// seen before it was used last a drain can tell whether it is in use: see
+// tunnel.Connections.
+func (a *Agent) keepTrack(now time.Time) {
+	if a.config.Drain.Idle == 0 || len(a.drains) > 0 || now.Before(a.keptUntil) {
+		return
+	}
+	if a.kept == nil {
+		a.kept = a.host.Net.Census(a.served(wholeNode), a.config.Drain.Idle)
+	}
+	if _, err := a.kept.Count(); err != nil {
+		a.log.Debug().Err(err).Msg("a drain may wait for connections that are idle")
+	}
+	a.keptUntil = now.Add(trackShare * time.Since(now))
 }
 
 func ofPool(e *zerolog.Event, pool string) *zerolog.Event {

@@ -187,6 +187,7 @@ func (a *Agent) sweep() {
 	a.lookForDrainFile()
 	a.round(health.FromSweep)
 	a.keepWeight()
+	a.keepTrack(time.Now())
 }
 
 // ping tells systemd's watchdog that the loop is at work, if that is due: it

@@ -97,6 +97,7 @@ func (a *Agent) reload(ctx context.Context) {
 	a.followDrainFile(ctx)
 	a.probe(ctx)
 	a.followWeight(ctx)
+	a.kept = nil // others may be served
 	a.abandon()
 	a.log.Info().Int("vips", len(c.VIPs)).Int("pools", len(c.Pools)).Msg("reloaded")
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"time"
 
@@ -26,8 +27,10 @@ type Connections struct {
 	// Idle: ESTABLISHED, and not among those: what the client said last was
 	// answered, all of it arrived, and nothing has moved since for as long as the
 	// Census was told. A kept-alive connection is like this between two requests.
-	// One whose client answers within a tick of the kernel's clock (HZ), as on the
-	// same network, may count as Established all the same.
+	// Where the last question and its answer are of the same tick of the kernel's
+	// clock (HZ), as they are for a client on the same network, the Census can tell
+	// only if it, or one that it recalls, has counted the connection before that
+	// question; else it is Established.
 	Idle int
 	// CloseWait: CLOSE_WAIT. The client has said all it had to say, and may be
 	// waiting for the answer still.
@@ -74,9 +77,10 @@ type Census struct {
 	own    map[netip.Addr]bool
 	idle   time.Duration
 
-	// The cookies (SO_COOKIE in socket(7)) of all that was seen last and is being
-	// seen; nil: nothing was counted yet.
-	seen, seeing map[uint64]bool
+	// By its cookie (SO_COOKIE in socket(7)), what is remembered of each connection
+	// that was seen last, and that is being seen; nil: nothing was counted yet.
+	seen, seeing map[uint64]past
+	earlier      map[uint64]past // see Recall
 }
 
 // Census returns one for the connections whose local end is one of services, an
@@ -86,13 +90,17 @@ type Census struct {
 // none does. It sees the sockets of its network namespace, not those of
 // containers that have another.
 func (h *Handle) Census(services []netip.AddrPort, idle time.Duration) *Census {
-	c := &Census{handle: h, wanted: make(map[netip.AddrPort]bool), own: make(map[netip.Addr]bool), idle: idle, seeing: make(map[uint64]bool)}
+	c := &Census{handle: h, wanted: make(map[netip.AddrPort]bool), own: make(map[netip.Addr]bool), idle: idle, seeing: make(map[uint64]past)}
 	for _, s := range services {
 		addr := s.Addr().Unmap()
 		c.wanted[netip.AddrPortFrom(addr, s.Port())], c.own[addr] = true, true
 	}
 	return c
 }
+
+// Recall has the census know what another one saw last of the same connections. It
+// does not change which are new.
+func (c *Census) Recall(from *Census) { c.earlier = maps.Clone(from.seen) }
 
 // Count counts.
 //
@@ -113,9 +121,9 @@ func (c *Census) Count() (Connections, error) {
 		}
 		if err == nil {
 			if c.seen == nil {
-				counted.New, c.seen = 0, make(map[uint64]bool)
+				counted.New, c.seen = 0, make(map[uint64]past)
 			}
-			c.seen, c.seeing = c.seeing, c.seen
+			c.seen, c.seeing, c.earlier = c.seeing, c.seen, nil
 			return counted, nil
 		}
 		if !again(err) {
@@ -131,20 +139,23 @@ func (c *Census) take(counted *Connections, s socket) {
 	if !c.wanted[s.local] && !c.wanted[everyPort] || c.own[s.remote] {
 		return
 	}
-	c.seeing[s.cookie] = true
-	if !c.seen[s.cookie] {
+	before, known := c.seen[s.cookie]
+	if !known {
 		counted.New++
+		before, known = c.earlier[s.cookie]
 	}
-	counted.add(s, c.idle)
+	now := before.next(s, known)
+	c.seeing[s.cookie] = now
+	counted.add(s, c.idle > 0 && now.answered && s.silentFor() >= c.idle)
 }
 
-func (c *Connections) add(s socket, idle time.Duration) {
+func (c *Connections) add(s socket, idle bool) {
 	const fin = 1 // takes up one sequence number
 	switch s.state {
 	case tcpSynRecv:
 		c.SynReceived++
 	case tcpEstablished:
-		if idle > 0 && s.idleFor() >= idle {
+		if idle {
 			c.Idle++
 			return
 		}
@@ -156,38 +167,6 @@ func (c *Connections) add(s socket, idle time.Duration) {
 			c.Closing++
 		}
 	}
-}
-
-// socket is what struct inet_diag_msg (include/uapi/linux/inet_diag.h) says of
-// one TCP socket.
-type socket struct {
-	state          uint8
-	local          netip.AddrPort
-	remote         netip.Addr
-	cookie         uint64
-	unread         uint32 // bytes received and not read
-	unacknowledged uint32 // bytes written and not acknowledged, a FIN is one
-
-	// How long ago data was sent and received last, and an acknowledgement was
-	// received; since the handshake, if none was. Negative: the kernel does not say.
-	sent, received, acknowledged time.Duration
-	silent                       bool // the client has never said anything
-}
-
-// idleFor is how long nothing has moved since all that came was answered; 0 if
-// something is yet to be read, answered or acknowledged, or may be. The kernel's
-// times are in ticks of some milliseconds: where the last answer and the last
-// question are of the same tick, the answer was later if the client has
-// acknowledged anything since its question.
-func (s socket) idleFor() time.Duration {
-	if s.unread > 0 || s.unacknowledged > 0 || s.sent < 0 {
-		return 0
-	}
-	answered := s.sent < s.received || s.sent == s.received && s.acknowledged < s.received
-	if !answered && !s.silent {
-		return 0
-	}
-	return min(s.sent, s.received)
 }
 
 // sockets calls visit for each TCP socket of the family in one of the states, a

@@ -216,7 +216,7 @@ func TestAClosedConnectionCountsOnlyWhileDataIsUnderWay(t *testing.T) {
 	for _, state := range []uint8{tcpFinWait1, tcpClosing, tcpLastAck} {
 		for unacknowledged, want := range map[uint32]int{0: 0, 1: 0, 2: 1, 1 << 31: 1} {
 			var c Connections
-			c.add(socket{state: state, unacknowledged: unacknowledged}, 0)
+			c.add(socket{state: state, unacknowledged: unacknowledged}, false)
 			if c.Total() != want {
 				t.Errorf("state %d with %d bytes not acknowledged: got %+v, want total %d", state, unacknowledged, c, want)
 			}
@@ -252,88 +252,6 @@ func TestNewIsWhatWasNotThereBefore(t *testing.T) {
 	s.dial(client, rip, portOf(l))
 	s.dial(vip1, vip1, portOf(l))
 	wantNew("one of another address, and one of the node's own", 0)
-}
-
-func TestIdleIsNotWhatMayBeAQuestion(t *testing.T) {
-	const ms = time.Millisecond
-	for _, test := range []struct {
-		name string
-		s    socket
-		want time.Duration
-	}{
-		{"answered later than asked", socket{sent: 900 * ms, received: 904 * ms, acknowledged: 904 * ms}, 900 * ms},
-		{"asked later than answered", socket{sent: 904 * ms, received: 900 * ms, acknowledged: 900 * ms}, 0},
-		{"in the same tick, and the answer was acknowledged later", socket{sent: 900 * ms, received: 900 * ms, acknowledged: 860 * ms}, 900 * ms},
-		{"in the same tick, and nothing came since", socket{sent: 900 * ms, received: 900 * ms, acknowledged: 900 * ms}, 0},
-		{"not read yet", socket{sent: 900 * ms, received: 904 * ms, unread: 1}, 0},
-		{"not arrived yet", socket{sent: 900 * ms, received: 904 * ms, unacknowledged: 1}, 0},
-		{"never anything said", socket{sent: 900 * ms, received: 900 * ms, acknowledged: 900 * ms, silent: true}, 900 * ms},
-		{"a kernel that says nothing", socket{sent: -1, received: -1}, 0},
-	} {
-		if got := test.s.idleFor(); got != test.want {
-			t.Errorf("%s: idle for %v, want %v", test.name, got, test.want)
-		}
-	}
-}
-
-func TestIdleIsWhatWasAnsweredAndIsSilent(t *testing.T) {
-	const idle = 150 * time.Millisecond
-	ask := func(s site, l net.Listener) (c, server *net.TCPConn) {
-		c = s.dial(client, vip1, portOf(l))
-		server = s.accept(l)
-		_, err := c.Write([]byte("GET / HTTP/1.1\r\n\r\n"))
-		must(s.t, err)
-		_, err = server.Read(make([]byte, 100))
-		must(s.t, err)
-		return c, server
-	}
-	for _, test := range []struct {
-		name string
-		do   func(s site, l net.Listener)
-		want Connections
-	}{
-		{"answered, and silent since", func(s site, l net.Listener) {
-			_, server := ask(s, l)
-			time.Sleep(idle / 10) // more than a tick
-			server.Write([]byte("answer"))
-			time.Sleep(2 * idle)
-		}, Connections{Idle: 1}},
-		{"nothing was ever said", func(s site, l net.Listener) {
-			s.dial(client, vip1, portOf(l))
-			time.Sleep(2 * idle)
-		}, Connections{Idle: 1}},
-		{"answered just now", func(s site, l net.Listener) {
-			_, server := ask(s, l)
-			server.Write([]byte("answer"))
-		}, Connections{Established: 1}},
-		{"asked, and not answered yet", func(s site, l net.Listener) {
-			ask(s, l)
-			time.Sleep(2 * idle)
-		}, Connections{Established: 1}},
-		{"answered, and asked again", func(s site, l net.Listener) {
-			c, server := ask(s, l)
-			server.Write([]byte("answer"))
-			time.Sleep(2 * idle)
-			c.Write([]byte("again"))
-			time.Sleep(2 * idle)
-		}, Connections{Established: 1}},
-		{"an answer that the client does not read", func(s site, l net.Listener) {
-			_, server := ask(s, l)
-			server.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
-			server.Write(make([]byte, 8<<20))
-			time.Sleep(2 * idle)
-		}, Connections{Established: 1}},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			s := newSite(t)
-			l := s.listen("tcp", "[::]:0", nil)
-			census := s.h.Census([]netip.AddrPort{netip.MustParseAddrPort(vip1 + ":0")}, idle)
-			test.do(s, l)
-			if got, err := census.Count(); err != nil || got != test.want {
-				t.Errorf("got %+v, %v, want %+v", got, err, test.want)
-			}
-		})
-	}
 }
 
 func TestTotalAddsUpEveryCount(t *testing.T) {

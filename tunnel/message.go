@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"time"
 
@@ -96,11 +97,11 @@ func parseSocket(family uint8, b []byte) (socket, error) {
 // (include/uapi/linux/tcp.h).
 const inetDiagInfo = 2
 
-// parseInfo reads when data moved last from the attributes behind a socket, if it
+// parseInfo reads when data moved last, and how often, from the attributes behind a socket, if it
 // is there.
 func (s *socket) parseInfo(b []byte) error {
-	const sentAt, receivedAt, acknowledgedAt, length = 44, 52, 56, 60
-	const bytesReceivedAt, longer = 128, 136 // since Linux 4.1
+	const sentAt, receivedAt, length = 44, 52, 56
+	const bytesReceivedAt, segsOutAt, minRTTAt, dataSegsInAt, dataSegsOutAt, longer = 128, 136, 148, 152, 156, 160
 	for len(b) > 0 {
 		if len(b) < unix.SizeofNlAttr {
 			return fmt.Errorf("the kernel describes a socket with %d bytes too many", len(b))
@@ -112,8 +113,16 @@ func (s *socket) parseInfo(b []byte) error {
 		if info := b[unix.SizeofNlAttr:size]; kind == inetDiagInfo && len(info) >= length {
 			s.sent = time.Duration(binary.NativeEndian.Uint32(info[sentAt:])) * time.Millisecond
 			s.received = time.Duration(binary.NativeEndian.Uint32(info[receivedAt:])) * time.Millisecond
-			s.acknowledged = time.Duration(binary.NativeEndian.Uint32(info[acknowledgedAt:])) * time.Millisecond
-			s.silent = len(info) >= longer && binary.NativeEndian.Uint64(info[bytesReceivedAt:]) == 0
+			if s.counted = len(info) >= longer; s.counted {
+				s.said = binary.NativeEndian.Uint64(info[bytesReceivedAt:])
+				s.heard = binary.NativeEndian.Uint32(info[dataSegsInAt:])
+				s.told = binary.NativeEndian.Uint32(info[dataSegsOutAt:])
+				s.bare = binary.NativeEndian.Uint32(info[segsOutAt:]) - s.told
+				s.nearest = time.Duration(binary.NativeEndian.Uint32(info[minRTTAt:])) * time.Microsecond
+				if s.nearest == math.MaxUint32*time.Microsecond {
+					s.nearest = 0 // nothing was measured yet
+				}
+			}
 		}
 		b = b[min(len(b), (size+unix.NLA_ALIGNTO-1)&^(unix.NLA_ALIGNTO-1)):]
 	}

@@ -2,55 +2,117 @@ package answer
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// connections are those that are open, the oldest first.
+// connections are those that are open; the held ones are listed, the oldest first.
 type connections struct {
 	mu    sync.Mutex
 	first *connection
 	last  *connection
 	count int
 	over  sync.WaitGroup
+
+	listener *os.File // from which serve accepts; nil: it does not yet
+	stopped  bool
+
+	bare atomic.Int32 // connections that are being answered and were not held for it
 }
 
-type connection struct {
-	net.Conn
-	before, after *connection
-	gone          bool
-}
-
-// serve has each connection served that comes in by the listener, until that is
-// closed.
-func (o *connections) serve(l net.Listener, allow func(netip.Addr) bool, serve func(net.Conn, netip.Addr)) error {
-	for {
-		c, err := l.Accept()
+// serve has each connection greeted that comes in by the listener, until stop.
+// Whoever greets one ends it, and must not wait.
+func (o *connections) serve(l net.Listener, allow func(netip.Addr) bool, greet func(*connection)) error {
+	raw, err := o.listen(l)
+	for err == nil {
+		var c *connection
+		c, err = accept(raw)
 		switch {
-		case errors.Is(err, net.ErrClosed):
-			return nil
 		case isPassing(err):
 			o.closeOldest()
 			time.Sleep(restTime)
-			continue
+			err = nil
 		case err != nil:
-			return err
+		case allow != nil && !allow(c.from):
+			c.close()
+		default:
+			o.over.Add(1)
+			greet(c)
 		}
-		from := remote(c)
-		if allow != nil && !allow(from) {
-			c.Close()
-			continue
-		}
-		one := o.add(c)
-		go func() {
-			serve(c, from)
-			o.remove(one)
-		}()
 	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.stopped {
+		return nil
+	}
+	return err
+}
+
+// listen makes a listener one from which is accepted without what package net does
+// with each connection: eight system calls, to set and ask what matters to none of
+// those that are answered at once. It does not give its descriptor for that, so this is
+// another one.
+func (o *connections) listen(l net.Listener) (syscall.RawConn, error) {
+	from, ok := l.(*net.TCPListener)
+	if !ok {
+		return nil, fmt.Errorf("cannot accept from a listener of the kind %T", l)
+	}
+	file, err := from.File()
+	if err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	o.listener = file
+	if o.stopped {
+		file.Close()
+	}
+	o.mu.Unlock()
+	return file.SyscallConn()
+}
+
+// stop has serve return.
+func (o *connections) stop() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.stopped = true; o.listener != nil {
+		o.listener.Close()
+	}
+}
+
+// accept waits for a connection. Package unix would ask each for its protocol.
+func accept(l syscall.RawConn) (*connection, error) {
+	c := new(connection)
+	var at syscall.Sockaddr
+	var failed error
+	err := l.Read(func(fd uintptr) bool {
+		for {
+			c.fd, at, failed = syscall.Accept4(int(fd), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+			if failed != unix.EINTR {
+				return failed != unix.EAGAIN
+			}
+		}
+	})
+	if err == nil && failed != nil {
+		err = fmt.Errorf("cannot accept a connection: %w", failed)
+	}
+	if err != nil {
+		return nil, err
+	}
+	switch a := at.(type) {
+	case *syscall.SockaddrInet4:
+		c.from = netip.AddrFrom4(a.Addr)
+	case *syscall.SockaddrInet6:
+		c.from = netip.AddrFrom16(a.Addr).Unmap()
+	}
+	return c, nil
 }
 
 // isPassing tells whether a later try to accept may go well: accept(2).
@@ -63,36 +125,29 @@ func isPassing(err error) bool {
 	return false
 }
 
-func remote(c net.Conn) netip.Addr {
-	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
-		return a.AddrPort().Addr().Unmap().WithZone("")
+// hold has a connection wait, and closes the oldest if that makes too many.
+func (o *connections) hold(c *connection) {
+	if !c.held() {
+		c.file = os.NewFile(uintptr(c.fd), "connection")
 	}
-	return netip.Addr{}
-}
-
-// add has a connection count, and closes the oldest if that makes too many.
-func (o *connections) add(c net.Conn) *connection {
-	o.over.Add(1)
-	one := &connection{Conn: c}
 	o.mu.Lock()
 	var old *connection
 	if o.count == maxOpen {
 		old = o.first
 		o.unlink(old)
 	}
-	one.before = o.last
+	c.before = o.last
 	if o.last != nil {
-		o.last.after = one
+		o.last.after = c
 	} else {
-		o.first = one
+		o.first = c
 	}
-	o.last = one
+	o.last = c
 	o.count++
 	o.mu.Unlock()
 	if old != nil {
-		hangUp(old.Conn)
+		old.hangUp()
 	}
-	return one
 }
 
 // unlink takes a connection out of the list. The lock is held.
@@ -114,12 +169,25 @@ func (o *connections) unlink(c *connection) {
 	o.count--
 }
 
-// remove closes a connection that was served.
-func (o *connections) remove(c *connection) {
-	o.mu.Lock()
-	o.unlink(c)
-	o.mu.Unlock()
-	c.Close()
+// bear counts one that is answered without being held; false: there are too many.
+func (o *connections) bear(c *connection) bool {
+	if c.bare = o.bare.Add(1) <= mostBare; !c.bare {
+		o.bare.Add(-1)
+	}
+	return c.bare
+}
+
+// end closes a connection that was served.
+func (o *connections) end(c *connection) {
+	if c.bare {
+		o.bare.Add(-1)
+	}
+	if c.held() {
+		o.mu.Lock()
+		o.unlink(c)
+		o.mu.Unlock()
+	}
+	c.close()
 	o.over.Done()
 }
 
@@ -131,7 +199,7 @@ func (o *connections) closeOldest() {
 	}
 	o.mu.Unlock()
 	if old != nil {
-		hangUp(old.Conn)
+		old.hangUp()
 	}
 }
 
@@ -140,17 +208,8 @@ func (o *connections) closeAll() {
 	defer o.mu.Unlock()
 	for c := o.first; c != nil; c = o.first {
 		o.unlink(c)
-		hangUp(c.Conn)
+		c.hangUp()
 	}
-}
-
-// hangUp ends a connection with a reset, which leaves nothing of it in the
-// kernel: there may be thousands.
-func hangUp(c net.Conn) {
-	if tcp, ok := c.(*net.TCPConn); ok {
-		tcp.SetLinger(0)
-	}
-	c.Close()
 }
 
 // finish waits until all are served, and hangs up on those that are not by the

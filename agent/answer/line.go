@@ -24,41 +24,52 @@ type LineServer struct {
 // nothing, and wait for as long.
 const saidTime = 20 * time.Millisecond
 
-// Serve answers until the listener is closed, and then returns nil. What it has
+// Serve answers what comes in by a TCP listener until Stop, and then returns nil. What it has
 // accepted by then is still to be answered: see Finish.
-func (s *LineServer) Serve(l net.Listener) error { return s.open.serve(l, s.Allow, s.serve) }
+func (s *LineServer) Serve(l net.Listener) error { return s.open.serve(l, s.Allow, s.greet) }
+
+// Stop has Serve accept nothing more. The listener stays the caller's to close.
+func (s *LineServer) Stop() { s.open.stop() }
 
 // Finish waits for what was accepted to be answered, at most until the limit;
 // then it is hung up on. Serve must have returned.
 func (s *LineServer) Finish(limit time.Duration) { s.open.finish(limit) }
 
-func (s *LineServer) serve(c net.Conn, from netip.Addr) {
+func (s *LineServer) greet(c *connection) {
+	s.open.hold(c)
+	go func() {
+		s.serve(c)
+		s.open.end(c)
+	}()
+}
+
+func (s *LineServer) serve(c *connection) {
 	x, _ := s.exchanges.Get().(*exchange)
 	if x == nil {
 		x = new(exchange)
 	}
 	defer s.exchanges.Put(x)
 	x.a.reset()
-	c.SetDeadline(time.Now().Add(saidTime))
+	c.by(time.Now().Add(saidTime))
 	n := 0
 	for n < len(x.in) && bytes.IndexByte(x.in[:n], '\n') < 0 {
-		got, err := c.Read(x.in[n:])
+		got, err := c.file.Read(x.in[n:])
 		n += got
 		if err != nil {
 			break // it has said what it has to say
 		}
 	}
 	line, _, _ := bytes.Cut(x.in[:n], []byte{'\n'})
-	x.r = Request{From: from, Path: bytes.TrimSpace(line)}
+	x.r = Request{From: c.from, Path: bytes.TrimSpace(line)}
 	s.Answer(&x.r, &x.a)
-	c.SetDeadline(time.Now().Add(answerTime))
-	if _, err := c.Write(x.a.Body); err != nil {
+	c.by(time.Now().Add(answerTime))
+	if _, err := c.file.Write(x.a.Body); err != nil {
 		return
 	}
 	if s.Answered != nil {
 		s.Answered(&x.r, &x.a)
 	}
 	if said := x.in[:n]; !bytes.HasSuffix(said, []byte{'\n'}) {
-		linger(c, x.in[:]) // it may say something yet
+		c.linger(x.in[:]) // it may say something yet
 	}
 }

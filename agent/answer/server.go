@@ -30,6 +30,8 @@ const (
 	// maxOpen is how many connections may be open; for one more, the oldest is
 	// closed. One that asks at once, as a director does, is never old.
 	maxOpen = 1024
+	// mostBare is how many connections may be answered that are not held.
+	mostBare = 256
 	// restTime is how long no connection is accepted when the kernel has none to
 	// give, such as for want of a file descriptor.
 	restTime = 5 * time.Millisecond
@@ -49,101 +51,130 @@ type Server struct {
 // exchange is the memory of one question and its answer.
 type exchange struct {
 	in     [maxHead]byte
+	n      int // bytes of it that were read
+	whole  int // of them, the head of the request
 	out    []byte
 	r      Request
 	a      Answer
 	failed error
 }
 
-// Serve answers until the listener is closed, and then returns nil. What it has
+// Serve answers what comes in by a TCP listener until Stop, and then returns nil. What it has
 // accepted by then is still to be answered: see Finish.
-func (s *Server) Serve(l net.Listener) error { return s.open.serve(l, s.Allow, s.serve) }
+func (s *Server) Serve(l net.Listener) error { return s.open.serve(l, s.Allow, s.greet) }
+
+// Stop has Serve accept nothing more. The listener stays the caller's to close.
+func (s *Server) Stop() { s.open.stop() }
 
 // Finish waits for what was accepted to be answered, at most until the limit;
 // then it is hung up on. Serve must have returned.
 func (s *Server) Finish(limit time.Duration) { s.open.finish(limit) }
 
-// serve answers the one request of a connection.
-func (s *Server) serve(c net.Conn, from netip.Addr) {
+// greet has a connection answered: at once, if its question is there.
+func (s *Server) greet(c *connection) {
 	x, _ := s.exchanges.Get().(*exchange)
 	if x == nil {
 		x = new(exchange)
 	}
-	defer s.exchanges.Put(x)
-	x.r = Request{From: from}
+	x.r = Request{From: c.from}
 	x.a.reset()
-	start := time.Now()
-	c.SetDeadline(start.Add(askTime)) // fails on a closed connection only, as a read does
-	n, whole, failed := x.read(c)
-	if failed != nil {
-		return // nobody is there to hear of it
+	x.n, x.whole = 0, 0
+	done, err := x.take(c.tryRead(x.in[:]))
+	if err != nil { // nobody is there to hear of it
+		s.exchanges.Put(x)
+		s.open.end(c)
+		return
 	}
-	rest := x.ask(s, n, whole)
+	if !done || !s.open.bear(c) {
+		s.open.hold(c)
+	}
+	go func() {
+		if done || x.read(c) == nil {
+			s.answer(c, x)
+		}
+		s.exchanges.Put(x)
+		s.open.end(c)
+	}()
+}
+
+// take notes what was read. Done says that there is no more to read: the head is
+// whole, of the length whole, or what came is no head, and that is 0.
+func (x *exchange) take(got int, err error) (done bool, failed error) {
+	x.n += got
+	whole, garbage := head(x.in[:x.n])
+	switch {
+	case whole > 0 || garbage != nil || x.n == len(x.in):
+		x.whole = whole
+		return true, nil
+	case err == io.EOF && x.n > 0:
+		x.whole = x.n // it has said all that it has to say
+		return true, nil
+	}
+	return false, err
+}
+
+// read reads the rest of the head from a connection that is held.
+func (x *exchange) read(c *connection) error {
+	c.by(time.Now().Add(askTime))
+	for {
+		done, err := x.take(c.file.Read(x.in[x.n:]))
+		if done || err != nil {
+			return err
+		}
+	}
+}
+
+// answer answers the one request of a connection.
+func (s *Server) answer(c *connection, x *exchange) {
+	more := x.ask(s)
 	x.out = x.a.write(x.out[:0], &x.r, time.Now())
-	if len(x.out) > maxHead {
-		c.SetWriteDeadline(time.Now().Add(answerTime))
-	}
-	if _, err := c.Write(x.out); err != nil {
+	if s.write(c, x.out) != nil {
 		return
 	}
 	if s.Answered != nil && x.failed == nil {
 		s.Answered(&x.r, &x.a)
 	}
-	if rest {
-		linger(c, x.in[:])
+	if !more {
+		return
 	}
+	if !c.held() {
+		s.open.hold(c)
+	}
+	c.linger(x.in[:])
 }
 
-// read reads until the head is whole: n bytes, of which whole are the head; 0 if
-// what came is no head, and nothing more is to be read.
-func (x *exchange) read(c io.Reader) (n, whole int, err error) {
-	for {
-		got, err := c.Read(x.in[n:])
-		n += got
-		whole, garbage := head(x.in[:n])
-		switch {
-		case whole > 0 || garbage != nil || n == len(x.in):
-			return n, whole, nil
-		case err == io.EOF && n > 0:
-			return n, n, nil // it has said all that it has to say
-		case err != nil:
-			return n, 0, err
+// write gives the kernel an answer to send, all in one piece if that has room.
+func (s *Server) write(c *connection, answer []byte) error {
+	if !c.held() {
+		n, err := c.tryWrite(answer)
+		if err != nil || n == len(answer) {
+			return err
 		}
+		s.open.hold(c)
+		answer = answer[n:]
 	}
+	c.by(time.Now().Add(answerTime))
+	_, err := c.file.Write(answer)
+	return err
 }
 
 // ask has the request answered. More says that the client may be sending still.
-func (x *exchange) ask(s *Server, n, whole int) (more bool) {
+func (x *exchange) ask(s *Server) (more bool) {
 	x.failed = nil
 	switch {
-	case whole == 0 && n == len(x.in):
+	case x.whole == 0 && x.n == len(x.in):
 		x.failed = errGarbage
 		x.a.Line(http.StatusRequestHeaderFieldsTooLarge, "the request is too long")
 		return true
-	case whole == 0:
+	case x.whole == 0:
 		x.failed = errGarbage
 	default:
-		x.failed = x.r.parse(x.in[:whole])
+		x.failed = x.r.parse(x.in[:x.whole])
 	}
 	if x.failed != nil {
 		x.a.Line(http.StatusBadRequest, x.failed.Error())
 		return true
 	}
 	s.Answer(&x.r, &x.a)
-	return n > whole || x.r.hasBody()
-}
-
-// linger ends the answer and reads what still comes.
-func linger(c net.Conn, into []byte) {
-	half, ok := c.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
-		return
-	}
-	c.SetReadDeadline(time.Now().Add(lingerTime))
-	for left := maxLinger; left > 0; {
-		n, err := c.Read(into)
-		if left -= n; err != nil {
-			return
-		}
-	}
+	return x.n > x.whole || x.r.hasBody()
 }

@@ -32,6 +32,8 @@ func start(t testing.TB, s *Server) string {
 	done := make(chan error)
 	go func() { done <- s.Serve(listener) }()
 	t.Cleanup(func() {
+		s.Stop()
+		s.Stop()
 		listener.Close()
 		if err := <-done; err != nil {
 			t.Error(err)
@@ -337,6 +339,7 @@ func TestFinishAnswersWhatWasAccepted(t *testing.T) {
 		opened = s.open.count
 		s.open.mu.Unlock()
 	}
+	s.Stop()
 	listener.Close()
 	if err := <-done; err != nil {
 		t.Fatal(err)
@@ -361,11 +364,11 @@ func BenchmarkAnswer(b *testing.B) {
 	for b.Loop() {
 		x.r, x.failed = Request{}, nil
 		x.a.reset()
-		n, whole, err := x.read(strings.NewReader(question))
-		if err != nil {
-			b.Fatal(err)
+		x.n, x.whole = 0, 0
+		if done, err := x.take(copy(x.in[:], question), nil); !done || err != nil {
+			b.Fatal(done, err)
 		}
-		x.ask(s, n, whole)
+		x.ask(s)
 		x.out = x.a.write(x.out[:0], &x.r, time.Now())
 	}
 	if !strings.HasPrefix(string(x.out), "HTTP/1.0 200 OK\r\n") {

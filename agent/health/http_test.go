@@ -27,6 +27,7 @@ func start(t testing.TB, e Endpoint) string {
 // serving has a server answer on a port of its own until the test ends.
 func serving(t testing.TB, server interface {
 	Serve(net.Listener) error
+	Stop()
 	Finish(time.Duration)
 }) string {
 	t.Helper()
@@ -37,6 +38,7 @@ func serving(t testing.TB, server interface {
 	done := make(chan error)
 	go func() { done <- server.Serve(listener) }()
 	t.Cleanup(func() {
+		server.Stop()
 		listener.Close()
 		if err := <-done; err != nil {
 			t.Error(err)

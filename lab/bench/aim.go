@@ -12,6 +12,8 @@ const (
 	mostCPU    = 0.1                    // % of a processor, at rest
 	longest    = 100 * time.Millisecond // that a VIP is gone in a storm
 	timesRSS   = 1.25                   // of the memory after a storm beside that before it
+	probeTime  = 50 * time.Millisecond  // of 99 in 100 probes through the tunnel, from exec to exit
+	timesNginx = 0.85                   // of checks answered beside nginx, each with a connection of its own
 )
 
 // aim is one thing that was to be reached.
@@ -55,6 +57,14 @@ func (s storm) aims() []aim {
 	}
 }
 
+func (e endpoint) aims() []aim {
+	return []aim{{"0.85x", min(e.Fresh.Rate, e.Fresh.Cost) >= timesNginx}}
+}
+
+func (p probed) aims() []aim {
+	return []aim{{"50 ms", p.One.P99 < probeTime && p.Refused.P99 < probeTime}}
+}
+
 // aims are all of one machine.
 func (r *results) aims() []aim {
 	var all []aim
@@ -72,6 +82,12 @@ func (r *results) aims() []aim {
 	}
 	if r.Storm != nil {
 		all = append(all, r.Storm.aims()...)
+	}
+	if r.Endpoint != nil {
+		all = append(all, r.Endpoint.aims()...)
+	}
+	if r.Probed != nil {
+		all = append(all, r.Probed.aims()...)
 	}
 	return all
 }

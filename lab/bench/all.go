@@ -39,7 +39,7 @@ func runAll(args []string) error {
 	flags.BoolVar(&o.json, "json", false, "print JSON instead of the table")
 	flags.BoolVar(&o.strict, "strict", false, "exit with 1 if an aim is missed")
 	flags.StringVar(&o.where, "where", "native,lab", "`places` to measure in")
-	flags.StringVar(&o.parts, "parts", "repair,start,converge,size,storm", "what to measure, `names` with commas between")
+	flags.StringVar(&o.parts, "parts", "repair,start,converge,size,storm,endpoint,probe", "what to measure, `names` with commas between")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

@@ -33,6 +33,8 @@ type results struct {
 	Converges []converge `json:"converges,omitempty"`
 	Sizes     []size     `json:"sizes,omitempty"`
 	Storm     *storm     `json:"storm,omitempty"`
+	Endpoint  *endpoint  `json:"endpoint,omitempty"`
+	Probed    *probed    `json:"probed,omitempty"`
 }
 
 func newBench(args []string) (*bench, error) {
@@ -88,6 +90,8 @@ func (b *bench) run() (results, error) {
 		{"converge", func() error { r.Converges, err = b.converges(); return err }},
 		{"size", func() error { r.Sizes, err = b.sizes(); return err }},
 		{"storm", func() error { r.Storm, err = b.storm(); return err }},
+		{"endpoint", func() error { r.Endpoint, err = b.endpoint(); return err }},
+		{"probe", func() error { r.Probed, err = b.probed(); return err }},
 	} {
 		if !slices.Contains(b.parts, part.name) {
 			continue

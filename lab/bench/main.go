@@ -38,6 +38,12 @@ func run(args []string) error {
 			return runFloor(args[1:])
 		case "storm":
 			return runStorm(args[1:])
+		case "ask":
+			return runAsk(args[1:], os.Stdout)
+		case "on":
+			return goOn(args[1:])
+		case "stand-in":
+			return runStandIn(args[1:])
 		case "first":
 			return goFirst(args[1:])
 		case "here":
@@ -93,6 +99,18 @@ func runStorm(args []string) error {
 		return err
 	}
 	return weather(changes, count, os.Stdout)
+}
+
+// runStandIn is standIn for: FLAGS.
+func runStandIn(args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("cannot stand in with the arguments %q", args)
+	}
+	flags, err := strconv.ParseUint(args[0], 10, 8)
+	if err != nil {
+		return err
+	}
+	return standIn(byte(flags))
 }
 
 // runHere measures on the machine that it runs on and writes the results as

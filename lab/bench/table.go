@@ -46,6 +46,8 @@ func (r *results) table(b *strings.Builder, where string) {
 	startTable(b, r.Start, r.Converges)
 	sizeTable(b, r.Sizes)
 	stormTable(b, r.Storm)
+	endpointTable(b, r.Endpoint)
+	probeTable(b, r.Probed)
 }
 
 // The columns behind the title: three for figures and one for aims.
@@ -114,6 +116,48 @@ func stormTable(b *strings.Builder, s *storm) {
 		s.Before.Descriptors, s.After.Descriptors, s.Before.Goroutines, s.After.Goroutines), aims[1])
 	line("RSS, MiB", fmt.Sprintf("before %s, most %s, %v after %s", mebi(s.Before.RSS), mebi(s.Peak), afterStorm, mebi(s.After.RSS)), aims[2])
 }
+
+func endpointTable(b *strings.Builder, e *endpoint) {
+	if e == nil {
+		return
+	}
+	const row = "%-20s %16s %16s %6s  %s\n"
+	fmt.Fprintf(b, "\n"+row, "checks a second", "rsagent", "nginx", "ratio", "aim met: 0.85x")
+	line := func(title, agent, nginx string, ratio float64, last string) {
+		text := fmt.Sprintf(row, title, agent, nginx, fmt.Sprintf("%.2f", ratio), last)
+		fmt.Fprintln(b, strings.TrimRight(text, " \n"))
+	}
+	both := func(title string, c contest, last string) {
+		line(title, fmt.Sprintf("%.0f", c.Agent.PerSecond), fmt.Sprintf("%.0f", c.Nginx.PerSecond), c.Rate, last)
+		line("  processor, each", micros(c.Agent.Cost), micros(c.Nginx.Cost), c.Cost, "")
+		line("  who asks is busy", percent(c.Agent.Asker), percent(c.Nginx.Asker), c.Agent.Asker/c.Nginx.Asker, "")
+	}
+	both("new connections", e.Fresh, verdicts(e.aims(), 4))
+	closes := ""
+	if e.Kept.Agent.Each < 1.5 {
+		closes = "rsagent closes"
+	}
+	both("kept connections", e.Kept, closes)
+	repair := func(title string, of spread) {
+		fmt.Fprintf(b, "%-37s p50 %s, p99 %s\n", title, millis(of.P50), millis(of.P99))
+	}
+	repair("a deleted VIP back, ms", e.Quiet)
+	repair(fmt.Sprintf("  with %.0f checks a second", e.Checks), e.Besieged)
+}
+
+func probeTable(b *strings.Builder, p *probed) {
+	if p == nil {
+		return
+	}
+	fmt.Fprintf(b, "\n"+row, "ms from exec to exit", "p50", "p99", "", "aim: 50ms")
+	fmt.Fprintf(b, row, "probe, answered", millis(p.One.P50), millis(p.One.P99), "", verdicts(p.aims(), 4))
+	line := fmt.Sprintf(row, "probe, refused", millis(p.Refused.P50), millis(p.Refused.P99), "", "")
+	fmt.Fprintln(b, strings.TrimRight(line, " \n"))
+}
+
+func micros(d time.Duration) string { return fmt.Sprintf("%.1f us", d.Seconds()*1e6) }
+
+func percent(part float64) string { return fmt.Sprintf("%.0f %%", 100*part) }
 
 func millis(d time.Duration) string {
 	if d >= 100*time.Millisecond {

@@ -38,6 +38,12 @@ func slow() *results {
 		Converges: []converge{{10_000, s, spread{3, 1, 1, 1}}},
 		Sizes:     []size{{"rsagent", 123 << 10, 123 << 10, 12.345, 1234.5, true}, {"keepalived, VIP and check", 123 << 10, 123 << 10, 12.345, 1234.5, false}},
 		Storm:     &storm{50_000, 123 * time.Second, s, held{123 << 10, 24, 13}, 234 << 10, held{234 << 10, 124, 113}},
+		Endpoint: &endpoint{
+			contest{answering{1234, 1, 123456 * time.Microsecond, 1}, answering{12345, 1, 12345 * time.Microsecond, 1}, 0.1, 0.1},
+			contest{answering{1234, 1, 123456 * time.Microsecond, 1}, answering{123456, 1000, 12345 * time.Microsecond, 1}, 0.01, 0.1},
+			spread{500, 1, 1, 1}, s, 1234,
+		},
+		Probed: &probed{s, s},
 	}
 }
 
@@ -50,6 +56,12 @@ func quick() *results {
 		Converges: []converge{{100, s, s}},
 		Sizes:     []size{{"rsagent", 12 << 10, 12 << 10, 0.05, 4, true}, {"keepalived, VIP only", 12 << 10, 5 << 10, 1, 1, false}},
 		Storm:     &storm{50_000, time.Second, s, held{12 << 10, 24, 13}, 14 << 10, held{13 << 10, 24, 12}},
+		Endpoint: &endpoint{
+			contest{answering{10000, 1, time.Microsecond, 1}, answering{10000, 1, time.Microsecond, 1}, 1, 0.85},
+			contest{answering{10000, 9, time.Microsecond, 1}, answering{10000, 9, time.Microsecond, 1}, 1, 1},
+			s, s, besieged,
+		},
+		Probed: &probed{s, s},
 	}
 }
 
@@ -60,9 +72,9 @@ func TestTheTableSaysWhichAimsAreMet(t *testing.T) {
 		met  bool
 		last string
 	}{
-		{"all missed", everything{Lab: slow()}, false, "0 of 11 aims are met."},
-		{"all met", everything{Native: quick()}, true, "11 of 11 aims are met."},
-		{"some met", everything{Native: quick(), Lab: slow()}, false, "11 of 22 aims are met."},
+		{"all missed", everything{Lab: slow()}, false, "0 of 13 aims are met."},
+		{"all met", everything{Native: quick()}, true, "13 of 13 aims are met."},
+		{"some met", everything{Native: quick(), Lab: slow()}, false, "13 of 26 aims are met."},
 	} {
 		table := c.all.table()
 		if c.all.met() != c.met || !strings.HasSuffix(table, "\n"+c.last+"\n") {
