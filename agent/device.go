@@ -127,7 +127,7 @@ func notStrict(device string, settings []config.Sysctl) Condition {
 		Effect:   "Every request that a director sends to this node times out.",
 		Severity: health.Required,
 		Needs:    []string{deviceID},
-		Looks:    atSettings,
+		Looks:    atRPFilter,
 		Evaluate: func(n Node) Verdict {
 			want := fmt.Sprintf("an effective rp_filter of 0 or 2 on %s", device)
 			effective, err := sysctl.Effective(n.Sysctl, device, "rp_filter")

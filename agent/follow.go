@@ -178,17 +178,18 @@ func (f *follower) lookAtSettings(n *Node, all, told bool) {
 	// What a repair came to is read, never taken from what was said of it: where
 	// nothing is said, a repair that holds would look like one that was undone.
 	written, f.wrote = append(written, f.wrote...), f.wrote[:0]
-	if all || len(written) > 0 {
-		n.Looks.next(atSettings)
-	}
 	if all {
 		n.Sysctl = f.host.Sysctl.Snapshot(f.keys)
+		n.Looks.next(atSettings)
 		return
 	}
+	var at source
 	for _, key := range written {
 		text, err := f.host.Sysctl.Read(key)
 		n.Sysctl[key] = sysctl.Value{Text: text, Err: err}
+		at |= sourceOf(key)
 	}
+	n.Looks.next(at)
 }
 
 func (f *follower) lookAtFirewall(n *Node) {
