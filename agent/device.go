@@ -254,6 +254,14 @@ func tunnelKeys(net tunnel.Node, device string) []sysctl.Key {
 	return append(keys, hygieneKeys(net)...)
 }
 
+// decisiveKeys are the few of them by which a whole site goes wrong, or this node.
+func decisiveKeys(device string) []sysctl.Key {
+	return []sysctl.Key{
+		sysctl.ConfKey("all", "arp_ignore"), sysctl.ConfKey("all", "arp_announce"),
+		sysctl.ConfKey("all", "rp_filter"), sysctl.ConfKey(device, "rp_filter"),
+	}
+}
+
 func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
 func orAny(a netip.Addr) string {

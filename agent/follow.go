@@ -153,6 +153,7 @@ func (f *follower) lookAtLinks(n *Node) {
 	if f.config.Tunnel.Mode == config.ModeIPIP {
 		n.IPIP = f.host.obstacle(*n)
 		n.Facing = f.host.facing(f.config.Directors)
+		f.host.Sysctl.Hold(decisiveKeys(f.config.Tunnel.Device))
 	}
 	f.keys = append(tunnelKeys(n.Net, f.config.Tunnel.Device), settingKeys(f.config)...)
 	if f.host.Watcher != nil {
