@@ -106,7 +106,8 @@ func evaluate(conditions []Condition, n Node) []health.Finding {
 // evaluate judges every condition, in the order of the list.
 func (j *judge) evaluate(n Node) []health.Finding {
 	findings := make([]health.Finding, 0, len(j.conditions))
-	for i, c := range j.conditions {
+	for i := range j.conditions {
+		c := &j.conditions[i]
 		f := health.Finding{
 			ID: c.ID, Title: c.Title, Effect: c.Effect, VIP: j.vips[i], Severity: c.Severity,
 			Needs: c.Needs, Owned: c.Repair != nil,
