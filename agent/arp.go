@@ -71,7 +71,7 @@ func arpForAll(id string, s arpSetting) Condition {
 		Title:    fmt.Sprintf("No interface, present or future, %s a VIP", s.does),
 		Effect:   s.effect,
 		Severity: health.Required,
-		Looks:    atSettings,
+		Looks:    sourceOf(all),
 		Evaluate: func(n Node) Verdict {
 			for _, key := range []sysctl.Key{all, start} {
 				if err := n.Sysctl[key].Err; err != nil {
@@ -128,7 +128,7 @@ func arpForInterfaces(id string, s arpSetting, needs ...string) Condition {
 		Effect:   s.effect,
 		Severity: health.Required,
 		Needs:    needs,
-		Looks:    atLinks | atSettings,
+		Looks:    atLinks | sourceOf(sysctl.ConfKey("all", s.name)),
 		Evaluate: func(n Node) Verdict {
 			want := fmt.Sprintf("an effective %s of %s on every interface", s.name, s.wanted())
 			open, err := s.open(n)

@@ -127,7 +127,7 @@ func notStrict(device string, settings []config.Sysctl) Condition {
 		Effect:   "Every request that a director sends to this node times out.",
 		Severity: health.Required,
 		Needs:    []string{deviceID},
-		Looks:    atSettings,
+		Looks:    atRPFilter,
 		Evaluate: func(n Node) Verdict {
 			want := fmt.Sprintf("an effective rp_filter of 0 or 2 on %s", device)
 			effective, err := sysctl.Effective(n.Sysctl, device, "rp_filter")
@@ -252,6 +252,14 @@ func tunnelKeys(net tunnel.Node, device string) []sysctl.Key {
 		}
 	}
 	return append(keys, hygieneKeys(net)...)
+}
+
+// decisiveKeys are the few of them by which a whole site goes wrong, or this node.
+func decisiveKeys(device string) []sysctl.Key {
+	return []sysctl.Key{
+		sysctl.ConfKey("all", "arp_ignore"), sysctl.ConfKey("all", "arp_announce"),
+		sysctl.ConfKey("all", "rp_filter"), sysctl.ConfKey(device, "rp_filter"),
+	}
 }
 
 func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) }

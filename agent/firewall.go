@@ -15,22 +15,20 @@ const firewallID = "tunnel/firewall"
 
 // directorsDeclared wants the guard to know whom to let in.
 func directorsDeclared(c config.Config) Condition {
+	v := Verdict{Status: health.OK, Want: "directors", Got: commas(c.Directors)}
+	switch {
+	case !c.Tunnel.Guard:
+		v.Got = "the guard is off"
+	case len(c.Directors) == 0:
+		v.Status, v.Got = health.Failed, "none: any host may send encapsulated packets to a VIP"
+		v.Remedy = "set directors in the configuration, or guard = false if the network keeps strangers out"
+	}
 	return Condition{
 		ID:       "tunnel/directors",
 		Title:    "The directors are declared, so that nobody else gets in by the tunnel",
 		Effect:   "Nothing yet, but anybody can send with a forged address through the tunnel.",
 		Severity: health.Advisory,
-		Evaluate: func(Node) Verdict {
-			v := Verdict{Status: health.OK, Want: "directors", Got: commas(c.Directors)}
-			switch {
-			case !c.Tunnel.Guard:
-				v.Got = "the guard is off"
-			case len(c.Directors) == 0:
-				v.Status, v.Got = health.Failed, "none: any host may send encapsulated packets to a VIP"
-				v.Remedy = "set directors in the configuration, or guard = false if the network keeps strangers out"
-			}
-			return v
-		},
+		Evaluate: func(Node) Verdict { return v },
 	}
 }
 

@@ -153,6 +153,7 @@ func (f *follower) lookAtLinks(n *Node) {
 	if f.config.Tunnel.Mode == config.ModeIPIP {
 		n.IPIP = f.host.obstacle(*n)
 		n.Facing = f.host.facing(f.config.Directors)
+		f.host.Sysctl.Hold(decisiveKeys(f.config.Tunnel.Device))
 	}
 	f.keys = append(tunnelKeys(n.Net, f.config.Tunnel.Device), settingKeys(f.config)...)
 	if f.host.Watcher != nil {
@@ -178,17 +179,18 @@ func (f *follower) lookAtSettings(n *Node, all, told bool) {
 	// What a repair came to is read, never taken from what was said of it: where
 	// nothing is said, a repair that holds would look like one that was undone.
 	written, f.wrote = append(written, f.wrote...), f.wrote[:0]
-	if all || len(written) > 0 {
-		n.Looks.next(atSettings)
-	}
 	if all {
 		n.Sysctl = f.host.Sysctl.Snapshot(f.keys)
+		n.Looks.next(atSettings)
 		return
 	}
+	var at source
 	for _, key := range written {
 		text, err := f.host.Sysctl.Read(key)
 		n.Sysctl[key] = sysctl.Value{Text: text, Err: err}
+		at |= sourceOf(key)
 	}
+	n.Looks.next(at)
 }
 
 func (f *follower) lookAtFirewall(n *Node) {

@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"path"
 	"slices"
 
 	"rsagent/agent/health"
+	"rsagent/sysctl"
 )
 
 // source is a part of a snapshot that changes by itself. More than one are
@@ -11,14 +13,34 @@ import (
 type source uint8
 
 const (
-	atLinks    source = 1 << iota // Net, NetErr, IPIP and Facing
-	atSettings                    // Sysctl
-	atFirewall                    // Firewall and FirewallErr
-	atWays                        // Ways
+	atLinks         source = 1 << iota // Net, NetErr, IPIP and Facing
+	atARPIgnore                        // Sysctl, of each interface
+	atARPAnnounce                      // so
+	atRPFilter                         // so
+	atOtherSettings                    // the rest of Sysctl
+	atFirewall                         // Firewall and FirewallErr
+	atWays                             // Ways
+
+	atSettings = atARPIgnore | atARPAnnounce | atRPFilter | atOtherSettings
 )
 
 // sources are all of them, one by one.
-var sources = [...]source{atLinks, atSettings, atFirewall, atWays}
+var sources = [...]source{atLinks, atARPIgnore, atARPAnnounce, atRPFilter, atOtherSettings, atFirewall, atWays}
+
+// sourceOf is the source that a setting belongs to. Those that decide whether a
+// node serves are sources of their own: a repair of one does not wait until all
+// that depends on the others is judged.
+func sourceOf(k sysctl.Key) source {
+	switch path.Base(string(k)) {
+	case "arp_ignore":
+		return atARPIgnore
+	case "arp_announce":
+		return atARPAnnounce
+	case "rp_filter":
+		return atRPFilter
+	}
+	return atOtherSettings
+}
 
 // looks numbers the looks at each source: while its number stays the same, so
 // does all that a Node has of it. 0 is a look without a number, which may differ
@@ -84,7 +106,8 @@ func evaluate(conditions []Condition, n Node) []health.Finding {
 // evaluate judges every condition, in the order of the list.
 func (j *judge) evaluate(n Node) []health.Finding {
 	findings := make([]health.Finding, 0, len(j.conditions))
-	for i, c := range j.conditions {
+	for i := range j.conditions {
+		c := &j.conditions[i]
 		f := health.Finding{
 			ID: c.ID, Title: c.Title, Effect: c.Effect, VIP: j.vips[i], Severity: c.Severity,
 			Needs: c.Needs, Owned: c.Repair != nil,

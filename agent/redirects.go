@@ -61,7 +61,7 @@ func (r redirect) inGeneral() Condition {
 		Title:    fmt.Sprintf("No interface to come %s", r.does),
 		Effect:   r.effect,
 		Severity: health.Advisory,
-		Looks:    atSettings,
+		Looks:    atOtherSettings,
 		Evaluate: func(n Node) Verdict {
 			on, err := switchedOn(n, keys)
 			switch {
@@ -97,7 +97,7 @@ func (r redirect) onInterfaces() Condition {
 		Effect:   r.effect,
 		Severity: health.Advisory,
 		Needs:    needs,
-		Looks:    atLinks | atSettings,
+		Looks:    atLinks | atOtherSettings,
 		Evaluate: func(n Node) Verdict {
 			if opened != "" {
 				return Verdict{Status: health.OK, Want: "as [sysctl] has it", Got: fmt.Sprintf("[sysctl] turns %s on", opened)}

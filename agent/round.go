@@ -48,7 +48,7 @@ func (a *Agent) converge() outcome {
 		findings := a.judge.evaluate(n)
 		if n.Old {
 			a.word.come(health.FromLinks) // what was not seen is looked at again
-			o.report = reportOf(n, findings)
+			o.report = a.reportOn(n, findings)
 			return o
 		}
 		plan, stopped := a.plan(n, findings, o.done)
@@ -64,7 +64,7 @@ func (a *Agent) converge() outcome {
 			continue
 		}
 		a.explain(findings, n.Held, o.errs)
-		o.report = reportOf(n, findings)
+		o.report = a.reportOn(n, findings)
 		return o
 	}
 }
@@ -75,7 +75,7 @@ func (a *Agent) admit(n Node, findings []health.Finding, plan []planned) {
 	slow := slices.ContainsFunc(plan, func(p planned) bool { return p.step.slow })
 	if slow && !a.report().Time.IsZero() { // at the start nothing was said yet
 		a.explain(findings, n.Held, nil)
-		a.publish(reportOf(n, findings))
+		a.publish(a.reportOn(n, findings))
 	}
 }
 
@@ -149,8 +149,14 @@ func (a *Agent) observe() Node {
 	n.Weight = a.weights.get()
 	n.Draining = a.drainStates()
 	n.Held = a.held()
-	n.Unsteady = a.unsteady()
 	a.sayUnwatched(n.Unwatched)
+	return n
+}
+
+// reportOn is what is said of a look, and of what the packet filter had counted
+// then. It is made up when nothing waits for a repair any more.
+func (a *Agent) reportOn(n Node, findings []health.Finding) health.Report {
+	n.Unsteady = a.unsteady()
 	if a.config.Tunnel.Mode == config.ModeIPIP && n.FirewallErr == nil {
 		wanted, _ := a.filter.on(n)
 		holds, _ := a.filter.holds(n)
@@ -162,7 +168,7 @@ func (a *Agent) observe() Node {
 			Guarding:    wanted.Guard && holds,
 		})
 	}
-	return n
+	return reportOf(n, findings)
 }
 
 // held is why conditions are held back, by their ids.

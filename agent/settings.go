@@ -33,7 +33,7 @@ func setting(c config.Config, key sysctl.Key, configured string) Condition {
 		Title:    fmt.Sprintf("The setting %s is as configured", key),
 		Effect:   "Nothing, or what the setting was meant to prevent.",
 		Severity: health.Advisory,
-		Looks:    atSettings,
+		Looks:    sourceOf(key),
 		Evaluate: func(n Node) Verdict {
 			v := Verdict{Want: want(n)}
 			value := n.Sysctl[key]

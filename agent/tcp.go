@@ -55,7 +55,7 @@ type tcpSetting struct {
 // is put in force otherwise. If what stands there is no good, that is reported
 // and does not gate: somebody wants the node to serve like that.
 func (s tcpSetting) condition(own configured) Condition {
-	c := Condition{ID: s.id, Title: s.title, Effect: s.effect, Severity: s.severity, Looks: atSettings}
+	c := Condition{ID: s.id, Title: s.title, Effect: s.effect, Severity: s.severity, Looks: atOtherSettings}
 	remedy := fmt.Sprintf("sysctl -w %s=%s", s.key, s.written)
 	value, err := own.number(s.key)
 	switch {

@@ -29,27 +29,79 @@ func (f *FS) open(path string, flags int) (int, error) {
 	}
 }
 
+// Hold keeps these keys open, and no others: to read or to write one of them is
+// one system call then, in the network namespace of the thread that held it. Keys
+// that cannot be opened are passed over. What a key names may be replaced, as when
+// an interface goes and another of the same name comes. The kernel says so of what
+// is held (ENOENT, grab_header in fs/proc/proc_sysctl.c), and the key is looked for
+// by its path, until it is given to Hold again.
+func (f *FS) Hold(keys []Key) {
+	f.holding.Lock()
+	defer f.holding.Unlock()
+	for _, fd := range f.held {
+		unix.Close(fd)
+	}
+	f.held = make(map[Key]int, len(keys))
+	for _, k := range keys {
+		if _, twice := f.held[k]; twice || checkPath(string(k)) != nil {
+			continue
+		}
+		if fd, err := f.open(string(k), unix.O_RDWR); err == nil {
+			f.held[k] = fd
+		}
+	}
+}
+
+// use has do work on the open file of a key.
+func (f *FS) use(k Key, flags int, do func(fd int) error) error {
+	if held, err := f.useHeld(k, do); held && err != unix.ENOENT {
+		return err
+	}
+	fd, err := f.open(string(k), flags)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return do(fd)
+}
+
+func (f *FS) useHeld(k Key, do func(fd int) error) (held bool, err error) {
+	f.holding.RLock()
+	defer f.holding.RUnlock()
+	fd, held := f.held[k]
+	if held {
+		err = do(fd)
+	}
+	return held, err
+}
+
 // read returns the value of k. It reads into buf and returns buf or a longer
 // one, so that the next read can use it.
-func (f *FS) read(k Key, buf []byte) (string, []byte, error) {
+func (f *FS) read(k Key, buf []byte) (text string, _ []byte, err error) {
 	if err := checkPath(string(k)); err != nil {
 		return "", buf, fmt.Errorf("cannot read %q: %v", string(k), err)
 	}
-	fd, err := f.open(string(k), unix.O_RDONLY)
+	err = f.use(k, unix.O_RDONLY, func(fd int) (err error) {
+		text, buf, err = readAll(fd, buf)
+		return err
+	})
 	if err != nil {
 		return "", buf, fmt.Errorf("cannot read %s: %w", k, err)
 	}
-	defer unix.Close(fd)
+	return text, buf, nil
+}
+
+func readAll(fd int, buf []byte) (string, []byte, error) {
 	for {
 		n, err := readStart(fd, buf)
 		if err != nil {
-			return "", buf, fmt.Errorf("cannot read %s: %w", k, err)
+			return "", buf, err
 		}
 		if n < len(buf) {
 			return normalise(string(buf[:n])), buf, nil
 		}
 		if len(buf) >= longest {
-			return "", buf, fmt.Errorf("cannot read %s: it is longer than %d bytes", k, longest)
+			return "", buf, fmt.Errorf("it is longer than %d bytes", longest)
 		}
 		// Most keys give all of their value to the first read and nothing to a
 		// second (kernel/sysctl.c, proc_dointvec and others), so a value that
@@ -67,19 +119,18 @@ func readStart(fd int, buf []byte) (int, error) {
 	}
 }
 
-// write hands the value to the kernel in one write(2): the kernel takes each
+// write hands the value to the kernel in one pwrite(2): the kernel takes each
 // write to a key as a whole new value. Nothing is created or cut to length, so
 // a missing key is an error and watchers see one change.
 func (f *FS) write(k Key, value string) error {
 	if err := checkPath(string(k)); err != nil {
 		return err
 	}
-	fd, err := f.open(string(k), unix.O_WRONLY)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	n, err := unix.Write(fd, []byte(value+"\n"))
+	return f.use(k, unix.O_WRONLY, func(fd int) error { return writeAll(fd, value) })
+}
+
+func writeAll(fd int, value string) error {
+	n, err := unix.Pwrite(fd, []byte(value+"\n"), 0)
 	if err != nil {
 		return err
 	}

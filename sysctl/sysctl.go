@@ -11,14 +11,18 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
-// FS is /proc/sys, or a directory that stands for it. Only the directory is
-// held open, never a key. Its methods may be called concurrently.
+// FS is /proc/sys, or a directory that stands for it. The directory is held
+// open, and the keys that Hold names. Its methods may be called concurrently.
 type FS struct {
 	root *os.File
+
+	holding sync.RWMutex
+	held    map[Key]int // descriptors; RDWR
 }
 
 // ErrStoredOtherwise is the error of a Write that the kernel took and made
@@ -44,8 +48,11 @@ func Open(root string) (*FS, error) {
 	return &FS{root: dir}, nil
 }
 
-// Close releases the directory.
-func (f *FS) Close() error { return f.root.Close() }
+// Close releases the directory and the keys.
+func (f *FS) Close() error {
+	f.Hold(nil)
+	return f.root.Close()
+}
 
 // Read returns the value of a key, trimmed and with each run of white space
 // made one space. Errors match fs.ErrNotExist, fs.ErrPermission and

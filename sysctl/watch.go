@@ -182,8 +182,9 @@ func (w *Watcher) drain() (matters bool, err error) {
 }
 
 // Run calls changed after each write to a watched key, and when the kernel had
-// to drop word of some. It blocks until ctx ends and then returns nil. What
-// Changed has taken in already is not told of again.
+// to drop word of some; changed must return at once and not call the Watcher.
+// It blocks until ctx ends and then returns nil. What Changed has taken in
+// already is not told of again.
 func (w *Watcher) Run(ctx context.Context, changed func()) error {
 	woken := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -196,21 +197,22 @@ func (w *Watcher) Run(ctx context.Context, changed func()) error {
 		}
 	}()
 	raw, err := w.inotify.SyscallConn()
-	for err == nil {
+	if err == nil {
 		var broken error
+		// It goes on waiting until it is broken or the deadline has come.
 		err = raw.Read(func(uintptr) bool {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			var matters bool
-			matters, broken = w.drain()
-			return matters || broken != nil
+			if matters, broken = w.drain(); matters {
+				changed()
+			}
+			return broken != nil
 		})
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err = errors.Join(err, broken); err == nil {
-			changed()
-		}
+		err = errors.Join(err, broken)
+	}
+	if ctx.Err() != nil {
+		return nil
 	}
 	return fmt.Errorf("cannot watch the kernel settings: %v", err)
 }

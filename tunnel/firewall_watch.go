@@ -42,7 +42,7 @@ func (w *FirewallWatch) Close() { w.events.close() }
 func (w *FirewallWatch) Changed() bool {
 	w.events.mu.Lock()
 	defer w.events.mu.Unlock()
-	if _, err := w.events.drain(); err != nil {
+	if err := w.events.drain(); err != nil {
 		return true
 	}
 	touched := w.touched

@@ -2,7 +2,6 @@ package tunnel
 
 import (
 	"context"
-	"errors"
 	"os"
 	"sync"
 	"time"
@@ -50,22 +49,20 @@ func (l *listener) open() error {
 
 // drain takes in all that has come so far. The error is that of a socket that
 // is of no use any more. The caller holds mu.
-func (l *listener) drain() (came bool, err error) {
+func (l *listener) drain() error {
 	for {
 		n, err := unix.Read(l.fd, l.buffer)
 		switch {
 		case err == unix.EAGAIN:
-			return came, nil
+			return nil
 		case err == unix.EINTR:
-			continue
 		case err == unix.ENOBUFS:
 			l.lost()
 		case err != nil:
-			return came, err
+			return err
 		default:
 			l.takeAll(l.buffer[:n])
 		}
-		came = true
 	}
 }
 
@@ -136,17 +133,15 @@ func (l *listener) follow(ctx context.Context) {
 		}
 	}()
 	raw, err := file.SyscallConn()
-	for err == nil && ctx.Err() == nil {
-		var broken error
-		err = raw.Read(func(uintptr) bool {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			var came bool
-			came, broken = l.drain()
-			return came || broken != nil
-		})
-		err = errors.Join(err, broken)
+	if err != nil {
+		return
 	}
+	// It goes on waiting until the socket is broken or the deadline has come.
+	_ = raw.Read(func(uintptr) bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.drain() != nil
+	})
 }
 
 func (l *listener) close() {

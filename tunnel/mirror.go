@@ -92,7 +92,7 @@ func (m *Mirror) SetInterest(i Interest) {
 func (m *Mirror) Look() (Node, error) {
 	m.events.mu.Lock()
 	defer m.events.mu.Unlock()
-	if _, err := m.events.drain(); err != nil {
+	if err := m.events.drain(); err != nil {
 		m.lost = true
 	}
 	if m.lost {
@@ -130,8 +130,7 @@ func (m *Mirror) list(tries int) error {
 	}
 	m.state, m.lost = s, false
 	m.serials = serials{m.serials.all + 1, m.serials.links + 1, m.serials.settings + 1, m.serials.routes + 1}
-	_, err = m.events.drain()
-	return err
+	return m.events.drain()
 }
 
 // looks is how often a list is taken again when the node changes under its

@@ -76,13 +76,19 @@ Exit codes of every command: 0 good, 1 the answer is no, 2 it could not be done.
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          knownCommand,
-		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	// Cobra's own flag needs a template here. The linker keeps every method there
+	// is for those, a fifth of the program, which the daemon then has in memory.
+	saysVersion := root.Flags().BoolP("version", "v", false, "version for rsagent")
+	root.RunE = func(c *cobra.Command, _ []string) error {
+		if *saysVersion {
+			return sayVersion(c)
+		}
+		return c.Help()
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fmt.Errorf("cannot use these flags: %v\nSee: %s --help", err, c.CommandPath())
 	})
-	root.Version = programVersion()
-	root.SetVersionTemplate("rsagent {{.Version}}\n")
 	root.SetHelpCommand(helpCommand(root))
 	root.AddCommand(runCommand(), checkCommand(), statusCommand(), drainCommand(), undrainCommand(),
 		probeCommand(), configCommand(), undoCommand(), versionCommand(), completionCommand(), manCommand())
@@ -144,11 +150,13 @@ func versionCommand() *cobra.Command {
 		Use:   "version",
 		Short: "Print the version",
 		Args:  noArguments,
-		RunE: func(c *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(c.OutOrStdout(), "rsagent", programVersion())
-			return err
-		},
+		RunE:  func(c *cobra.Command, _ []string) error { return sayVersion(c) },
 	}
+}
+
+func sayVersion(c *cobra.Command) error {
+	_, err := fmt.Fprintln(c.OutOrStdout(), "rsagent", programVersion())
+	return err
 }
 
 func programVersion() string {
