@@ -67,6 +67,7 @@ func apache(p *page, s site) {
 		p.line("#")
 		if scheme(one) == "https" {
 			p.line("#   SSLProxyEngine on")
+			p.line("#   SSLProxyCheckPeerName off")
 		}
 		p.line("#   ProxyPass        / balancer://%s/", one.name)
 		p.line("#   ProxyPassReverse / balancer://%s/", one.name)
@@ -75,7 +76,9 @@ func apache(p *page, s site) {
 		// Requests take this from their virtual host, and checks from the server that the
 		// balancer is in (hc_check_http in mod_proxy_hcheck.c).
 		p.line("")
+		p.comment("Checks take these from here, and requests from their virtual host. Nodes have addresses here, and certificates names.")
 		p.line("SSLProxyEngine on")
+		p.line("SSLProxyCheckPeerName off")
 	}
 	for _, one := range s.pools {
 		p.line("")

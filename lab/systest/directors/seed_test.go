@@ -67,6 +67,7 @@ Listen %[1]s:443
     SSLCertificateFile %[2]s/cert.pem
     SSLCertificateKeyFile %[2]s/key.pem
     SSLProxyEngine on
+    SSLProxyCheckPeerName off
     ProxyPass        / balancer://ssl-pool/
     ProxyPassReverse / balancer://ssl-pool/
 </VirtualHost>
