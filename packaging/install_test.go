@@ -5,10 +5,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"rsagent/agent/config/director"
 )
 
 // built is rsagent as this tree has it.
@@ -59,6 +62,18 @@ func TestUninstallRemovesWhatInstallInstalled(t *testing.T) {
 		"/opt/it/share/doc/rsagent/README.md",
 		"/opt/it/share/doc/rsagent/alerts.yml",
 		"/opt/it/share/doc/rsagent/dashboard.json",
+		"/opt/it/share/doc/rsagent/directors/README",
+		"/opt/it/share/doc/rsagent/directors/apache.conf",
+		"/opt/it/share/doc/rsagent/directors/haproxy-agent.cfg",
+		"/opt/it/share/doc/rsagent/directors/haproxy.cfg",
+		"/opt/it/share/doc/rsagent/directors/ipvsadm.rules",
+		"/opt/it/share/doc/rsagent/directors/keepalived-probe.conf",
+		"/opt/it/share/doc/rsagent/directors/keepalived.conf",
+		"/opt/it/share/doc/rsagent/directors/ldirectord-probe.cf",
+		"/opt/it/share/doc/rsagent/directors/ldirectord.cf",
+		"/opt/it/share/doc/rsagent/directors/lvs.cf",
+		"/opt/it/share/doc/rsagent/directors/proxied.toml",
+		"/opt/it/share/doc/rsagent/directors/sysctl.conf",
 		"/opt/it/share/doc/rsagent/rsagent.toml",
 		"/opt/it/share/fish/vendor_completions.d/rsagent.fish",
 		"/opt/it/share/man/man5/rsagent.toml.5.gz",
@@ -74,6 +89,64 @@ func TestUninstallRemovesWhatInstallInstalled(t *testing.T) {
 	}
 	script(t, root, "uninstall")
 	if diff := cmp.Diff([]string(nil), files(t, root)); diff != "" {
+		t.Errorf("left (-want +got):\n%s", diff)
+	}
+}
+
+// readmeCommand is a file of the README, and the command that makes it.
+var readmeCommand = regexp.MustCompile(`(?m)^(\S+):\n  rsagent (config director (\S+)(?: --check (\S+))? .*)$`)
+
+// The examples are what their README says, and there is one for each format and for
+// each way to ask nodes.
+func TestTheExamplesForDirectorsAreWhatTheProgramWrites(t *testing.T) {
+	binary, root := built(t), t.TempDir()
+	script(t, root, "install", binary)
+	dir := root + "/opt/it/share/doc/rsagent/directors"
+	readme, err := os.ReadFile(dir + "/README")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := make(map[string]bool)
+	for _, m := range readmeCommand.FindAllStringSubmatch(string(readme), -1) {
+		file, command := m[1], m[2]
+		shown[m[3]+" "+m[4]] = true
+		c := exec.Command(binary, strings.Fields(command)...)
+		c.Dir = dir
+		want, err := c.Output()
+		if err != nil {
+			t.Errorf("%s: %v", command, err)
+		}
+		got, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff(string(want), string(got)); diff != "" {
+			t.Errorf("%s (-%s +installed):\n%s", file, command, diff)
+		}
+	}
+	for _, f := range director.Formats() {
+		ways := []string{""}
+		if len(f.Checks) > 1 {
+			ways = append(ways, f.Checks[1:]...)
+		}
+		for _, way := range ways {
+			if !shown[f.Name+" "+way] {
+				t.Errorf("no example shows %s %s", f.Name, way)
+			}
+		}
+	}
+}
+
+// Somebody may keep a file of their own beside the configuration.
+func TestUninstallLeavesWhatIsNotIts(t *testing.T) {
+	binary, root := built(t), t.TempDir()
+	script(t, root, "install", binary)
+	own := root + "/etc/rsagent/drain"
+	if err := os.WriteFile(own, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	script(t, root, "uninstall")
+	if diff := cmp.Diff([]string{"/etc/rsagent/drain"}, files(t, root)); diff != "" {
 		t.Errorf("left (-want +got):\n%s", diff)
 	}
 }

@@ -31,6 +31,7 @@ var packages = []string{
 	"ipvsadm", "keepalived", "ldirectord", "haproxy", "apache2", "nginx-light",
 	"curl", "openssl", "ca-certificates", "python3",
 	"rpm", "rpmlint", "lintian",
+	"bash-completion", "zsh", "fish",
 }
 
 // bootModules are loaded by the initrd, in this order, after what they need:

@@ -2,6 +2,7 @@ package director
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"rsagent/agent/config"
@@ -36,7 +37,12 @@ func apacheNames(pools []pool) error {
 
 // apache writes a balancer for each pool.
 func apache(p *page, s site) {
-	p.start(s, "Apache httpd 2.4.21 or newer", "It needs the modules proxy, proxy_http, proxy_balancer, proxy_hcheck, lbmethod_byrequests, slotmem_shm and watchdog.")
+	https := slices.ContainsFunc(s.pools, func(one pool) bool { return scheme(one) == "https" })
+	modules := "proxy, proxy_http, proxy_balancer, proxy_hcheck, lbmethod_byrequests, slotmem_shm and watchdog"
+	if https {
+		modules = "ssl, " + modules
+	}
+	p.start(s, "Apache httpd 2.4.21 or newer", "It needs the modules "+modules+".")
 	p.comment("A drain, like a failure, takes the node out of its balancer: requests under way go on, new ones go elsewhere, and so do those of sticky sessions.")
 	p.pace(s, s.pace.fails)
 	p.kept()
@@ -61,9 +67,18 @@ func apache(p *page, s site) {
 		p.line("#")
 		if scheme(one) == "https" {
 			p.line("#   SSLProxyEngine on")
+			p.line("#   SSLProxyCheckPeerName off")
 		}
 		p.line("#   ProxyPass        / balancer://%s/", one.name)
 		p.line("#   ProxyPassReverse / balancer://%s/", one.name)
+	}
+	if https {
+		// Requests take this from their virtual host, and checks from the server that the
+		// balancer is in (hc_check_http in mod_proxy_hcheck.c).
+		p.line("")
+		p.comment("Checks take these from here, and requests from their virtual host. Nodes have addresses here, and certificates names.")
+		p.line("SSLProxyEngine on")
+		p.line("SSLProxyCheckPeerName off")
 	}
 	for _, one := range s.pools {
 		p.line("")

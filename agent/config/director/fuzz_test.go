@@ -27,7 +27,7 @@ var grammar = map[string]string{
 		`|vip_nmask = 255.255.255.255|send = "GET /ready/NAME HTTP/1.0\\r\\n\\r\\n"|expect = "HTTP/1.0 200"|load_monitor = none|scheduler = wrr|protocol = tcp`,
 	"haproxy": `backend NAME|mode (http|tcp)|balance roundrobin|option httpchk GET /(live|ready/NAME)|http-check disable-on-404` +
 		`|default-server inter [0-9]s fall [0-9]+ rise 2 weight 100|server ADDRESS ADDRESS:PORT check port PORT( agent-check agent-port PORT agent-inter [0-9]s agent-send "NAME\\n")?`,
-	"apache": `<Proxy "balancer://NAME">|</Proxy>|ProxySet lbmethod=byrequests` +
+	"apache": `SSLProxyEngine on|SSLProxyCheckPeerName off|<Proxy "balancer://NAME">|</Proxy>|ProxySet lbmethod=byrequests` +
 		`|BalancerMember "https?://ADDRESS:PORT" ttl=4 hcmethod=GET hcuri=/ready/NAME hcinterval=[0-9] hcpasses=2 hcfails=[0-9]+`,
 	"ipvsadm": `-A -t ADDRESS:PORT -s wrr|-a -t ADDRESS:PORT -r ADDRESS:PORT -i -w 100`,
 	"sysctl":  `net\.ipv4\.vs\.[a-z_]+ = [0-9]`,

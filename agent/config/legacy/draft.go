@@ -75,9 +75,11 @@ func (d *draft) addDirector(a netip.Addr, at place) {
 // published.
 var elided = regexp.MustCompile(`^[0-9xX*]+(\.[0-9xX*]+){3}$`)
 
+func isElided(word string) bool { return elided.MatchString(word) && strings.ContainsAny(word, "xX*") }
+
 // address reads an IPv4 address of a line; whose is what it is for.
 func (in input) address(line int, text, word, whose string) (netip.Addr, bool) {
-	if elided.MatchString(word) && strings.ContainsAny(word, "xX*") {
+	if isElided(word) {
 		in.problem(line, text, fmt.Sprintf("%s stands for an address that was left out when the file was published: fill in %s", word, whose))
 		return netip.Addr{}, false
 	}

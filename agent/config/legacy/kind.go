@@ -15,16 +15,21 @@ const (
 	ifcfgFile
 )
 
-// What a line of each kind looks like, and of no other.
+// What a line of each kind looks like, and of no other; and one of a file that would
+// pass for lvs.cf by its braces.
 var (
 	lvsLine    = regexp.MustCompile(`^(virtual|server|failover)\s+[^=]*\{?$|^[{}]|^(serial.no|primary|backup|service|network|address|port|scheduler|protocol|active|weight)\s*=`)
 	sysctlLine = regexp.MustCompile(`^-?[a-z0-9_-]+[./][^=]*=`)
+	foreign    = regexp.MustCompile(`(?m)^\s*(virtual_server|real_server|vrrp_instance|global_defs)\b`) // keepalived's
 	ifcfgLine  = regexp.MustCompile(`^(export\s+)?[A-Z][A-Z0-9_]*=`)
 )
 
 // kindOf tells what kind of file a text is: the one that most of its lines look
 // like, or where they do not tell, the one that it is named like.
 func kindOf(text, name string) kind {
+	if strings.Contains(text, "\x00") || foreign.MatchString(text) {
+		return unknownFile
+	}
 	counts := map[kind]int{}
 	for line := range strings.Lines(text) {
 		switch line = strings.TrimSpace(line); {

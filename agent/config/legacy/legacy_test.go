@@ -32,9 +32,11 @@ func TestOldFilesComeToAConfigurationOrAreRefused(t *testing.T) {
 			text, left, err := Import(sources(t, folder))
 			if err != nil {
 				golden(t, folder+".txt", err.Error()+"\n")
+				none(t, folder+".toml")
 				return
 			}
 			golden(t, folder+".toml", string(text))
+			none(t, folder+".txt")
 			if _, err := config.Parse("imported", text); err != nil {
 				t.Errorf("what was written is refused: %v", err)
 			}
@@ -65,6 +67,14 @@ func sources(t *testing.T, folder string) []Source {
 		all = append(all, Source{filepath.Base(file), text})
 	}
 	return all
+}
+
+// none wants no file that tells of the other outcome.
+func none(t *testing.T, file string) {
+	t.Helper()
+	if _, err := os.Stat(file); err == nil {
+		t.Errorf("%s is there, and nothing comes to that", file)
+	}
 }
 
 // golden compares what people read with the file that holds it.

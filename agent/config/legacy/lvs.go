@@ -142,7 +142,7 @@ func (p *lvsParser) setting(line int, text, key, value string) (rest string) {
 		p.problem(line, text, `expected a key before "="`)
 		return ""
 	}
-	if strings.HasPrefix(value, `"`) {
+	if value != "" && (value[0] == '"' || value[0] == '\'') {
 		end := closingQuote(value)
 		if end < 0 {
 			p.problem(line, text, "a quote is never closed")
@@ -163,13 +163,13 @@ func (p *lvsParser) setting(line int, text, key, value string) (rest string) {
 	return rest
 }
 
-// closingQuote is where a text in quotes ends, or -1.
+// closingQuote is where a text in quotes ends, of the kind that it begins with, or -1.
 func closingQuote(s string) int {
 	for i := 1; i < len(s); i++ {
 		switch s[i] {
 		case '\\':
 			i++
-		case '"':
+		case s[0]:
 			return i
 		}
 	}

@@ -80,6 +80,9 @@ func (in input) takeGlobals(file *block) {
 			in.leave(s.line, s.text, reason)
 		}
 	}
+	if file.get("network").key == "" {
+		in.leave(1, "no network", "piranha takes nat then: before a node becomes one of rsagent's, write network = tunnel on the directors")
+	}
 }
 
 // servers are the addresses of all nodes that are not elided.
@@ -142,6 +145,9 @@ func (in input) takeVirtual(b *block) {
 		return
 	}
 	in.draft.addVIP(vip, at.place)
+	if b.get("active").key == "" {
+		in.leave(b.line, b.text, "piranha does not serve it without active = 1; here it is taken: take it out if it was not in use")
+	}
 	if !isPool {
 		return
 	}
@@ -158,24 +164,28 @@ func (in input) takeVirtual(b *block) {
 // leaveServer names a node of a virtual. Its address is not used, but one that
 // was left out shows that the file is not a site's own.
 func (in input) leaveServer(s *block) {
-	if a := s.get("address"); a.value != "" {
-		if _, ok := in.address(a.line, a.text, a.value, "the address of "+s.String()); !ok {
-			return
-		}
+	if a := s.get("address"); isElided(a.value) {
+		in.address(a.line, a.text, a.value, "the address of "+s.String())
+		return
 	}
 	in.leave(s.line, s.text, fmt.Sprintf("%s, to line %d: which nodes there are, and their weights, is the directors' business", s, s.end))
 }
 
-// port reads the port of a pool. Without one there is nothing to probe.
+// port reads the port of a pool, 80 where there is none, as piranha has it
+// (lvsInitVirtualServer in lvsconfig.c). With a mark there is no one port.
 func (in input) port(b *block) (port int, isPool bool) {
 	s := b.get("port")
 	if protocol := b.get("protocol"); protocol.key != "" && protocol.value != "tcp" {
 		in.leave(protocol.line, protocol.text, "a probe asks by TCP: the VIP is taken, but there is no pool for "+b.String())
 		return 0, false
 	}
-	if s.key == "" {
+	switch {
+	case s.key == "" && b.get("fwmark").key != "":
 		in.leave(b.line, b.text, "it has no port: the VIP is taken, but there is no pool to probe")
 		return 0, false
+	case s.key == "":
+		in.leave(b.line, b.text, "it has no port, and piranha takes 80 then")
+		return 80, true
 	}
 	port, err := strconv.Atoi(s.value)
 	if err != nil || port < 1 || port > 65535 {

@@ -4,7 +4,10 @@ package packages
 
 import (
 	"os/exec"
+	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // ofCommits are what lintian says of single subjects of commits, which nobody can
@@ -23,6 +26,36 @@ func TestRpmlintHasNothingToSayOfAPackage(t *testing.T) {
 	c := exec.Command("rpmlint", "--strict", "-c", brought(t, "rpmlint.toml"), brought(t, rpm.older))
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Errorf("rpmlint: %v:\n%s", err, out)
+	}
+}
+
+// What is in a package's documents, and that its own program writes the examples in
+// it for directors.
+func TestBothPackagesHaveTheDocuments(t *testing.T) {
+	const script = `dir=$(mktemp -d); cd "$dir"
+case $1 in
+*.deb) dpkg-deb -x "$1" . ;;
+*) rpm2cpio "$1" | cpio -id --quiet ;;
+esac
+cd usr/share/doc/rsagent
+find . -type f ! -name 'changelog*' | sort
+cd directors
+../../../../bin/rsagent config director lvs.cf --real 10.0.0.31,10.0.0.32 --config ../rsagent.toml | cmp - lvs.cf
+../../../../bin/rsagent config director haproxy --real 10.0.0.31,10.0.0.32 --config proxied.toml | cmp - haproxy.cfg`
+	want := strings.Fields(`./README.md ./alerts.yml ./dashboard.json
+./directors/README ./directors/apache.conf ./directors/haproxy-agent.cfg ./directors/haproxy.cfg
+./directors/ipvsadm.rules ./directors/keepalived-probe.conf ./directors/keepalived.conf
+./directors/ldirectord-probe.cf ./directors/ldirectord.cf ./directors/lvs.cf
+./directors/proxied.toml ./directors/sysctl.conf ./rsagent.toml`)
+	for _, m := range []manager{deb, rpm} {
+		out, err := exec.Command("sh", "-ec", script, "sh", brought(t, m.older)).CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: %v: %s", m.older, err, out)
+			continue
+		}
+		if diff := cmp.Diff(want, strings.Fields(string(out))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", m.older, diff)
+		}
 	}
 }
 
