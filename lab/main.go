@@ -18,13 +18,18 @@ import (
 )
 
 const usage = `Usage:
-  lab exec [--systemd] [--kernel ARGS] [--timeout D] [--with FILE]... PROGRAM [ARG]...
+  lab exec [--systemd | --boot SCRIPT] [--kernel ARGS] [--timeout D]
+           [--with FILE]... PROGRAM [ARG]...
         Run a static program as root on a machine that has IPIP and IPVS.
         Its testdata directory comes along from here, each FILE is on its PATH,
         and so do environment variables named LAB_*. What it leaves in the
         directory $LAB_OUT is brought back to ./lab-out, or to LAB_OUT as it is
         set here. The exit status is the program's, or 125 without one.
-        ARGS are more arguments of the machine's kernel, such as security=selinux.
+        With --systemd it runs when systemd has booted the machine. With --boot it
+        sees a boot and a power-off: SCRIPT is run on the machine's disk before
+        systemd starts, PROGRAM is started before the network is up, and gets a
+        SIGTERM when all that uses the network has stopped. ARGS are more arguments
+        of the machine's kernel, such as security=selinux.
         To use it with go test, give absolute paths:
           go test -tags lab -exec "$PWD/bin/lab exec --with $PWD/bin/rsagent" ./lab/systest
         LAB_VM=always takes a virtual machine, never takes this host, auto (the
@@ -114,6 +119,7 @@ func parseProgram(args, environ []string) (machine.Program, error) {
 	flags.SetOutput(io.Discard)
 	flags.BoolVar(&p.Systemd, "systemd", false, "")
 	flags.StringVar(&p.Kernel, "kernel", "", "")
+	flags.StringVar(&p.Boot, "boot", "", "")
 	flags.DurationVar(&p.Timeout, "timeout", p.Timeout, "")
 	flags.Func("with", "", func(file string) error {
 		p.Files = append(p.Files, file)

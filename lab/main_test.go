@@ -32,6 +32,11 @@ func TestParseProgram(t *testing.T) {
 			},
 		},
 		{
+			"a machine whose boot is watched",
+			[]string{"--boot", "prepare", "./demo"}, nil,
+			machine.Program{Args: []string{"./demo"}, Dir: ".", Out: "lab-out", Boot: "prepare", Timeout: 30 * time.Minute},
+		},
+		{
 			"a test as go test runs it",
 			[]string{"/tmp/x.test", "-test.testlogfile=/tmp/log", "-test.v=true"}, nil,
 			machine.Program{Args: []string{"/tmp/x.test", "-test.v=true"}, Dir: ".", Out: "lab-out", Timeout: 30 * time.Minute},

@@ -242,3 +242,38 @@ func TestHostRunsAProgram(t *testing.T) {
 		t.Errorf("result (-want +got):\n%s", diff)
 	}
 }
+
+func TestMachineIsWatchedFromItsBootToItsEnd(t *testing.T) {
+	dir := t.TempDir()
+	prepare := filepath.Join(dir, "prepare")
+	write(t, prepare, "#!/bin/sh\nsystemctl enable systemd-networkd && echo prepared >/etc/lab\n", 0o755)
+	out := filepath.Join(dir, "out")
+	stdout, stderr, status, err := bootScript(t, Program{Boot: prepare, Out: out, Timeout: 2 * time.Minute}, `
+		end() { systemctl is-system-running; systemctl is-active systemd-networkd; echo last words >"$LAB_OUT/last"; exit 3; }
+		trap end TERM
+		cat /etc/lab; systemctl is-active sysinit.target
+		systemctl is-system-running --wait; systemctl is-active systemd-networkd
+		began() { systemctl show --value --property=ExecMainStartTimestampMonotonic "$1"; }
+		[ "$(began lab)" -lt "$(began systemd-networkd)" ] && echo before the network
+		systemctl poweroff
+		while :; do sleep 0.1; done`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "prepared\nactive\nrunning\nactive\nbefore the network\nstopping\ninactive\n"
+	if diff := cmp.Diff(want, stdout); diff != "" || status != 3 {
+		t.Errorf("status %d, %s, standard output (-want +got):\n%s", status, stderr, diff)
+	}
+	if diff := cmp.Diff("-rw-r--r-- last words\n", tree(t, out)["last"]); diff != "" {
+		t.Errorf("what was left at the end (-want +got):\n%s", diff)
+	}
+}
+
+func TestMachineThatCannotBePreparedSaysWhy(t *testing.T) {
+	prepare := filepath.Join(t.TempDir(), "prepare")
+	write(t, prepare, "#!/bin/sh\necho no such package >&2\nexit 7\n", 0o755)
+	stdout, stderr, status, err := bootScript(t, Program{Boot: prepare, Timeout: time.Minute}, "echo it runs")
+	if err != nil || status != 1 || stdout != "" || stderr != "no such package\n" {
+		t.Errorf("got status %d, %v, output %q, error %q; want 1 and why", status, err, stdout, stderr)
+	}
+}

@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-//go:embed guest/start guest/start-systemd guest/run guest/lab.target guest/lab.service
+//go:embed guest/start guest/start-systemd guest/start-boot guest/run guest/lab.target guest/lab.service guest/lab-boot.service
 var guestFiles embed.FS
 
 // writeCargo writes the tar that the guest unpacks over its root: what starts
@@ -24,14 +24,18 @@ func writeCargo(w io.Writer, p Program, mark string) error {
 	for _, dir := range []string{"lab", "lab/bin", "lab/work", "lab/out"} {
 		c.dir(dir)
 	}
-	start := "guest/start"
-	if p.Systemd {
+	start, service := "guest/start", "guest/lab.service"
+	switch {
+	case p.Boot != "":
+		start, service = "guest/start-boot", "guest/lab-boot.service"
+		c.file("lab/prepare", p.Boot)
+	case p.Systemd:
 		start = "guest/start-systemd"
 	}
 	c.guest("lab/start", start, 0o755)
 	c.guest("lab/run", "guest/run", 0o755)
 	c.guest("etc/systemd/system/lab.target", "guest/lab.target", 0o644)
-	c.guest("etc/systemd/system/lab.service", "guest/lab.service", 0o644)
+	c.guest("etc/systemd/system/lab.service", service, 0o644)
 	c.data("lab/job", 0o644, []byte(job(p, mark)))
 	c.file(path.Join("lab/work", filepath.Base(p.Args[0])), p.Args[0])
 	for _, file := range p.Files {

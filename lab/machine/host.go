@@ -18,7 +18,7 @@ var onHost string
 // HostLacks tells why this host cannot run the program by itself; nil means that
 // it can. It loads nothing.
 func HostLacks(ctx context.Context, p Program) error {
-	if p.Systemd || p.Kernel != "" {
+	if p.Systemd || p.Boot != "" || p.Kernel != "" {
 		return errors.New("only a virtual machine is booted for one program")
 	}
 	if os.Geteuid() != 0 {

@@ -177,14 +177,19 @@ type Asker struct {
 // StartAsking has the host ask who has the address, ten times a second. A
 // capture shows who answers.
 func (h *Host) StartAsking(addr netip.Addr) (*Asker, error) {
+	return h.StartAskingOn("eth0", h.Addr, addr)
+}
+
+// StartAskingOn is StartAsking on another interface, from its address.
+func (h *Host) StartAskingOn(device string, from, addr netip.Addr) (*Asker, error) {
 	a := &Asker{stop: make(chan struct{})}
 	err := h.Do(func() error {
-		eth0, err := net.InterfaceByName("eth0")
+		link, err := net.InterfaceByName(device)
 		if err != nil {
 			return err
 		}
-		a.frame = arpRequest(eth0.HardwareAddr, h.Addr, addr)
-		a.socket, err = packetSocket(unix.ETH_P_ARP, eth0.Index)
+		a.frame = arpRequest(link.HardwareAddr, from, addr)
+		a.socket, err = packetSocket(unix.ETH_P_ARP, link.Index)
 		return err
 	})
 	if err != nil {

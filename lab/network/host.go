@@ -30,6 +30,7 @@ type Host struct {
 	Dir  string // for the files of this host, gone when the site is
 
 	namespace *os.File
+	here      bool          // this machine, which outlives the site
 	requests  atomic.Uint32 // how many have been sent
 
 	mu        sync.Mutex
@@ -214,8 +215,11 @@ func (h *Host) close() error {
 	for _, p := range processes {
 		errs = append(errs, p.Kill())
 	}
+	if h.namespace != nil && !h.here {
+		errs = append(errs, h.killRest())
+	}
 	if h.namespace != nil {
-		errs = append(errs, h.killRest(), h.namespace.Close())
+		errs = append(errs, h.namespace.Close())
 	}
 	return errors.Join(append(errs, output(exec.Command("ip", "netns", "del", h.Name)))...)
 }

@@ -45,10 +45,14 @@ func (n node) doesNothingYet(before []string) {
 	n.t.Helper()
 	n.want("ActiveState", "inactive")
 	n.want("UnitFileState", "disabled")
+	status, _ := on(n.site.Web1, "systemctl", "status", unit) // 3: it does not run
+	if !strings.Contains(status, config+"; then: systemctl enable --now rsagent") {
+		n.t.Errorf("systemctl status does not say what to do next after the installation:\n%s", status)
+	}
 	if out, err := on(n.site.Web1, "systemctl", "start", unit); err == nil {
 		n.t.Errorf("a start without a VIP succeeds: %s", out)
 	}
-	status, _ := on(n.site.Web1, "systemctl", "status", unit) // 3: it does not run
+	status, _ = on(n.site.Web1, "systemctl", "status", unit)
 	for _, said := range []string{"no VIP is set yet", config, "systemctl restart rsagent"} {
 		if !strings.Contains(status, said) {
 			n.t.Errorf("systemctl status does not say %q:\n%s", said, status)
