@@ -22,7 +22,7 @@ type drain struct {
 	ended   time.Time // when it was over; zero: it is not
 
 	heard   heard              // of the directors, the last time
-	quiet   time.Time          // since when no new connection was seen; zero: one was, or it cannot be told
+	quiet   time.Time          // since when no new connection has come: the last look that saw one, or could not tell
 	left    tunnel.Connections // the last time
 	unknown error              // why the connections could not be counted the last time
 }
@@ -35,7 +35,7 @@ type heard struct {
 }
 
 func newDrain(notice, timeout time.Duration, now time.Time) *drain {
-	return &drain{notice: notice, timeout: timeout, began: now}
+	return &drain{notice: notice, timeout: timeout, began: now, quiet: now}
 }
 
 const (
@@ -63,8 +63,6 @@ func (d *drain) step(now time.Time, of heard, count func() (tunnel.Connections, 
 	d.heard = of
 	d.left, d.unknown = count()
 	if d.unknown != nil || d.left.New > 0 {
-		d.quiet = time.Time{}
-	} else if d.quiet.IsZero() {
 		d.quiet = now
 	}
 	noticed := now.Sub(d.began) >= d.notice
@@ -75,8 +73,9 @@ func (d *drain) step(now time.Time, of heard, count func() (tunnel.Connections, 
 		d.told = now
 	}
 	if d.settled.IsZero() {
-		// What was quiet before all were told says nothing.
-		quiet := !d.quiet.IsZero() && now.Sub(later(d.quiet, d.told)) >= quietTime
+		// What was quiet before all were told says nothing. A look that sees no new
+		// connection tells that none has come since the look before.
+		quiet := now.Sub(later(d.quiet, d.told)) >= quietTime
 		if !noticed && !quiet {
 			return false
 		}
