@@ -42,6 +42,10 @@ const (
 	// drainTick is the longest wait between two steps: how often connections are
 	// counted, and systemd is asked for more time.
 	drainTick = 250 * time.Millisecond
+	// settleTick is the same while new connections have yet to stop. One may come
+	// between the last refusal and what the director makes of it; the quiet counts
+	// from the look that sees it.
+	settleTick = 100 * time.Millisecond
 	// quietTime is how long no new connection may come for them to have stopped.
 	quietTime = 500 * time.Millisecond
 )
@@ -51,7 +55,11 @@ func (d *drain) wait(now time.Time) time.Duration {
 	if !d.settled.IsZero() {
 		return drainTick
 	}
-	return min(drainTick, max(0, d.notice-now.Sub(d.began)))
+	tick := drainTick
+	if !d.told.IsZero() {
+		tick = settleTick
+	}
+	return min(tick, max(0, d.notice-now.Sub(d.began)))
 }
 
 // step moves the drain on. A count that failed is not an empty one: the drain
