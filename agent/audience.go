@@ -16,7 +16,7 @@ import (
 type audience struct {
 	mu       sync.Mutex
 	since    time.Time // from when on everybody who asks is seen; zero: nobody yet
-	fall     int       // refusals that a director must have seen
+	fall     int       // refusals that a director must have seen, if it says nothing else
 	askers   map[askerKey]*asker
 	director func(netip.Addr) bool // whether an address is declared as a director's; nil: none is
 }
@@ -34,6 +34,7 @@ type askerKey struct {
 type asker struct {
 	last  time.Time
 	known bool // it is declared as a director
+	fall  int  // refusals after which it says that it acts; 0: it does not say
 
 	gaps     [pastGaps]time.Duration // between answers that were ready, a ring
 	count    int                     // of gaps, since ever
@@ -85,11 +86,11 @@ func (a *audience) answered(r *answer.Request, w *answer.Answer, agent bool, now
 		if len(a.askers) >= maxAskers {
 			a.forgetOne()
 		}
-		one = &asker{known: a.director != nil && a.director(r.From)}
+		one = &asker{known: a.director != nil && a.director(r.From), fall: r.Fall()}
 		a.askers[key] = one
 	}
 	one.hear(w.Refused, now)
-	return one.refusals == one.wanted(key, a.fall)
+	return one.refusals == one.wanted(key, cmp.Or(one.fall, a.fall))
 }
 
 // hear notes one answer.
@@ -247,7 +248,7 @@ func (a *audience) heard(pool string, notice time.Duration, now time.Time) heard
 	defer a.mu.Unlock()
 	h := heard{sure: !a.since.IsZero() && now.Sub(a.since) >= notice}
 	a.each(pool, notice, now, func(key askerKey, s *asker) {
-		if s.refusals >= s.wanted(key, a.fall) {
+		if s.refusals >= s.wanted(key, cmp.Or(s.fall, a.fall)) {
 			h.told++
 		} else {
 			h.waiting = append(h.waiting, key.from.String())

@@ -15,15 +15,19 @@ import (
 )
 
 // hears has somebody be answered: "10.0.0.2 web" asks for the pool web, with
-// "agent" behind that by agent-check.
+// "agent" behind that by agent-check, and with anything else by such a query.
 func (a *audience) hears(who string, refused bool, at time.Time) (told bool) {
 	words := strings.Fields(who)
 	w := answer.Answer{Readiness: true, Refused: refused}
 	if len(words) > 1 && words[1] != "-" {
 		w.Subject = words[1]
 	}
-	agent := len(words) > 2
-	return a.answered(&answer.Request{From: netip.MustParseAddr(words[0])}, &w, agent, at)
+	r := answer.Request{From: netip.MustParseAddr(words[0])}
+	agent := len(words) > 2 && words[2] == "agent"
+	if len(words) > 2 && !agent {
+		r.Query = []byte(words[2])
+	}
+	return a.answered(&r, &w, agent, at)
 }
 
 func TestDirectorsAreToldWhenTheyHaveFetchedRefusals(t *testing.T) {
@@ -53,6 +57,9 @@ func TestDirectorsAreToldWhenTheyHaveFetchedRefusals(t *testing.T) {
 		{"one that stops asking is waited for a while", "", "", []ask{at("10.0.0.2", 2*s, 100*s)}, 105 * s, "0 10.0.0.2"},
 		{"and then no more", "", "", []ask{at("10.0.0.2", 2*s, 100*s)}, 107 * s, "0"},
 		{"an agent-check is told by one word", "", "", []ask{at("10.0.0.2 - agent", 2*s, 100*s)}, 101 * s, "1"},
+		{"one that says that it acts on the first", "", "", []ask{at("10.0.0.2 - fall=1", 2*s, 100*s)}, 101 * s, "1"},
+		{"one that says that it acts on the fifth", "", "", []ask{at("10.0.0.2 - fall=5", 2*s, 106*s)}, 107 * s, "0 10.0.0.2"},
+		{"and has had five", "", "", []ask{at("10.0.0.2 - fall=5", 2*s, 108*s)}, 109 * s, "1"},
 		{"one that has asked once may be a slow director", "", "", []ask{at("10.0.0.2", 90*s, 90*s)}, 101 * s, "0 10.0.0.2"},
 		{"but not if others are declared as directors", "10.0.0.9", "", []ask{at("10.0.0.2", 90*s, 90*s)}, 101 * s, "0"},
 		{"nor from this node", "", "", []ask{at("127.0.0.1", 90*s, 90*s)}, 101 * s, "0"},

@@ -22,7 +22,7 @@ type drain struct {
 	ended   time.Time // when it was over; zero: it is not
 
 	heard   heard              // of the directors, the last time
-	quiet   time.Time          // since when no new connection was seen; zero: one was, or it cannot be told
+	quiet   time.Time          // since when no new connection has come: the last look that saw one, or could not tell
 	left    tunnel.Connections // the last time
 	unknown error              // why the connections could not be counted the last time
 }
@@ -35,13 +35,17 @@ type heard struct {
 }
 
 func newDrain(notice, timeout time.Duration, now time.Time) *drain {
-	return &drain{notice: notice, timeout: timeout, began: now}
+	return &drain{notice: notice, timeout: timeout, began: now, quiet: now}
 }
 
 const (
 	// drainTick is the longest wait between two steps: how often connections are
 	// counted, and systemd is asked for more time.
 	drainTick = 250 * time.Millisecond
+	// settleTick is the same while new connections have yet to stop. One may come
+	// between the last refusal and what the director makes of it; the quiet counts
+	// from the look that sees it.
+	settleTick = 100 * time.Millisecond
 	// quietTime is how long no new connection may come for them to have stopped.
 	quietTime = 500 * time.Millisecond
 )
@@ -51,7 +55,11 @@ func (d *drain) wait(now time.Time) time.Duration {
 	if !d.settled.IsZero() {
 		return drainTick
 	}
-	return min(drainTick, max(0, d.notice-now.Sub(d.began)))
+	tick := drainTick
+	if !d.told.IsZero() {
+		tick = settleTick
+	}
+	return min(tick, max(0, d.notice-now.Sub(d.began)))
 }
 
 // step moves the drain on. A count that failed is not an empty one: the drain
@@ -63,8 +71,6 @@ func (d *drain) step(now time.Time, of heard, count func() (tunnel.Connections, 
 	d.heard = of
 	d.left, d.unknown = count()
 	if d.unknown != nil || d.left.New > 0 {
-		d.quiet = time.Time{}
-	} else if d.quiet.IsZero() {
 		d.quiet = now
 	}
 	noticed := now.Sub(d.began) >= d.notice
@@ -75,8 +81,9 @@ func (d *drain) step(now time.Time, of heard, count func() (tunnel.Connections, 
 		d.told = now
 	}
 	if d.settled.IsZero() {
-		// What was quiet before all were told says nothing.
-		quiet := !d.quiet.IsZero() && now.Sub(later(d.quiet, d.told)) >= quietTime
+		// What was quiet before all were told says nothing. A look that sees no new
+		// connection tells that none has come since the look before.
+		quiet := now.Sub(later(d.quiet, d.told)) >= quietTime
 		if !noticed && !quiet {
 			return false
 		}

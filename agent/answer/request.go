@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -13,9 +14,9 @@ type Request struct {
 	From   netip.Addr // who asks
 	Method []byte     // GET, or any other token
 	Path   []byte     // without doubled and trailing slashes, "/" for "*"
+	Query  []byte     // behind the "?", as it came
 	Minor  int        // of HTTP/1.0 or HTTP/1.1; a later one counts as 1.1
 
-	query  []byte
 	fields []byte // the lines after the first
 }
 
@@ -38,13 +39,34 @@ func (r *Request) header(name string) []byte {
 func (r *Request) Words() uint64 {
 	const offset, prime = 14695981039346656037, 1099511628211 // FNV-1a
 	h := uint64(offset)
-	for _, part := range [...][]byte{r.query, r.header("Host"), r.header("User-Agent")} {
+	for _, part := range [...][]byte{r.Query, r.header("Host"), r.header("User-Agent")} {
 		for _, c := range part {
 			h = (h ^ uint64(c)) * prime
 		}
 		h *= prime // the end of a part
 	}
 	return h
+}
+
+// mostFall bounds what somebody who asks may say of itself.
+const mostFall = 100
+
+// Fall is after how many refusals whoever asks says that it acts: "fall=2" in the
+// query. It is 0 if it does not say so.
+func (r *Request) Fall() int {
+	for rest := r.Query; len(rest) > 0; {
+		var word []byte
+		word, rest, _ = bytes.Cut(rest, []byte{'&'})
+		number, found := bytes.CutPrefix(word, []byte("fall="))
+		if !found {
+			continue
+		}
+		if n, err := strconv.Atoi(string(number)); err == nil && n >= 1 && n <= mostFall {
+			return n
+		}
+		return 0
+	}
+	return 0
 }
 
 // hasBody says that more than the head belongs to the request.
@@ -157,7 +179,7 @@ func (r *Request) target(t []byte) error {
 		return errTarget
 	}
 	t, _, _ = bytes.Cut(t, []byte{'#'})
-	t, r.query, _ = bytes.Cut(t, []byte{'?'})
+	t, r.Query, _ = bytes.Cut(t, []byte{'?'})
 	t, ok := unescape(t)
 	if !ok {
 		return errTarget

@@ -74,6 +74,18 @@ func readAll(text []byte) string {
 	return string(r.Method) + " " + string(r.Path) + " " + string(rune('0'+r.Minor))
 }
 
+func TestWhoAsksMaySayWhenItActs(t *testing.T) {
+	for query, want := range map[string]int{
+		"": 0, "fall=1": 1, "fall=12": 12, "web&fall=2": 2, "fall=2&web": 2, "fall=100": 100,
+		"fall=0": 0, "fall=101": 0, "fall=-1": 0, "fall=": 0, "fall=x": 0, "fall=99999999999999999999": 0,
+		"waterfall=2": 0, "fall": 0, "&&": 0, "web": 0,
+	} {
+		if got := (&Request{Query: []byte(query)}).Fall(); got != want {
+			t.Errorf("%q: got %d, want %d", query, got, want)
+		}
+	}
+}
+
 func TestHeadersAreFoundWhateverTheirCase(t *testing.T) {
 	text := []byte("GET / HTTP/1.0\r\nAccept: a/b\r\ncontent-length:  7 \r\nX: y\r\n\r\n")
 	var r Request

@@ -1,11 +1,13 @@
 package network
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // prepareDirector loads IPVS and sets what a director needs in tunnelling mode.
@@ -61,13 +63,19 @@ type Keepalived struct {
 	// for instead of /ready.
 	CheckPort int
 	CheckPath string
+	// Every is from one check to the next and Again from one that failed to the
+	// next, until Fall have failed in a row and it acts; 1 s, 1 s and 2, if 0.
+	Every, Again time.Duration
+	Fall         int
+	// Sync has the director that holds the VIP tell the other of its connections.
+	Sync bool
 }
 
 const keepalivedHead = `global_defs {
   router_id %[1]s
   script_user root
   enable_script_security
-}
+%[4]s}
 vrrp_instance VIP {
   interface eth0
   state BACKUP
@@ -77,7 +85,7 @@ vrrp_instance VIP {
   virtual_ipaddress { %[3]s/32 dev eth0 }
 }
 virtual_server %[3]s 80 {
-  delay_loop 1
+  delay_loop %[5]g
   lvs_sched rr
   lvs_method TUN
   protocol TCP
@@ -92,8 +100,8 @@ const keepalivedNode = `  real_server %s 80 {
       }
       connect_port %d
       connect_timeout 2
-      retry 1
-      delay_before_retry 1
+      retry %d
+      delay_before_retry %g
       warmup 0
     }
   }
@@ -101,8 +109,13 @@ const keepalivedNode = `  real_server %s 80 {
 
 // Text is the configuration of keepalived on the host.
 func (k Keepalived) Text(h *Host) string {
+	sync := ""
+	if k.Sync {
+		sync = "  lvs_sync_daemon eth0 VIP\n"
+	}
+	every, again := cmp.Or(k.Every, time.Second), cmp.Or(k.Again, time.Second)
 	var b strings.Builder
-	fmt.Fprintf(&b, keepalivedHead, h.Name, k.Priority, VIP)
+	fmt.Fprintf(&b, keepalivedHead, h.Name, k.Priority, VIP, sync, every.Seconds())
 	port, path, inhibit := 9380, "/ready", ""
 	if k.CheckPort != 0 {
 		port, path = k.CheckPort, k.CheckPath
@@ -111,7 +124,7 @@ func (k Keepalived) Text(h *Host) string {
 		inhibit = "    inhibit_on_failure\n"
 	}
 	for _, n := range k.Nodes {
-		fmt.Fprintf(&b, keepalivedNode, n.Addr, inhibit, path, port)
+		fmt.Fprintf(&b, keepalivedNode, n.Addr, inhibit, path, port, cmp.Or(k.Fall, 2)-1, again.Seconds())
 	}
 	b.WriteString("}\n")
 	return b.String()

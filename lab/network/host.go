@@ -47,12 +47,15 @@ func newHost(name, address, dir string) (*Host, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	if err := output(exec.Command("ip", "netns", "add", name)); err != nil {
-		return nil, err
+	return h, h.makeNamespace()
+}
+
+func (h *Host) makeNamespace() (err error) {
+	if err := output(exec.Command("ip", "netns", "add", h.Name)); err != nil {
+		return err
 	}
-	var err error
-	h.namespace, err = os.Open(filepath.Join("/run/netns", name))
-	return h, err
+	h.namespace, err = os.Open(filepath.Join("/run/netns", h.Name))
+	return err
 }
 
 // Do calls f in the host's network namespace. Sockets that f opens stay there.

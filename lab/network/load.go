@@ -125,6 +125,15 @@ type Load struct {
 // StartLoad sends so many new connections a second from the host to the VIP,
 // whether or not earlier ones have been answered.
 func (h *Host) StartLoad(perSecond int) *Load {
+	return startLoad(perSecond, func() Answer { return h.Request("/") })
+}
+
+// StartDownloads is StartLoad of Download.
+func (h *Host) StartDownloads(path string, perSecond int) *Load {
+	return startLoad(perSecond, func() Answer { return h.Download(path) })
+}
+
+func startLoad(perSecond int, request func() Answer) *Load {
 	l := &Load{stop: make(chan struct{})}
 	l.over.Go(func() {
 		tick := time.NewTicker(time.Second / time.Duration(perSecond))
@@ -134,7 +143,7 @@ func (h *Host) StartLoad(perSecond int) *Load {
 			case <-l.stop:
 				return
 			case <-tick.C:
-				l.over.Go(func() { l.note(h.Request("/")) })
+				l.over.Go(func() { l.note(request()) })
 			}
 		}
 	})

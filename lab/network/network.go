@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // VIP is the virtual address of every site. It is in the segment of all hosts:
@@ -76,20 +77,41 @@ func (s *Site) build() error {
 // wire joins the hosts. The bridge neither learns of multicast, which VRRP
 // uses, nor waits before it forwards.
 func (s *Site) wire() error {
+	err := ipBatch(switchName, "link set lo up\nlink add br0 type bridge mcast_snooping 0 forward_delay 0\nlink set br0 up\n")
+	if err != nil {
+		return err
+	}
+	return s.join(s.Hosts()...)
+}
+
+// join gives hosts their eth0.
+func (s *Site) join(hosts ...*Host) error {
 	var b strings.Builder
-	b.WriteString("link set lo up\nlink add br0 type bridge mcast_snooping 0 forward_delay 0\nlink set br0 up\n")
-	for _, h := range s.Hosts() {
+	for _, h := range hosts {
 		fmt.Fprintf(&b, "link add %s type veth peer name eth0 address %s netns %s\n", h.Name, h.MAC, h.Name)
 		fmt.Fprintf(&b, "link set %s master br0 up\n", h.Name)
 	}
 	if err := ipBatch(switchName, b.String()); err != nil {
 		return err
 	}
-	for _, h := range s.Hosts() {
+	for _, h := range hosts {
 		lines := fmt.Sprintf("link set lo up\nlink set eth0 up\naddr add %s/%d dev eth0\n", h.Addr, prefixBits)
 		if err := ipBatch(h.Name, lines); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// PowerCycle ends all that runs on a host and gives it stock settings, as a
+// machine has them that was off for so long. Its files stay.
+func (s *Site) PowerCycle(h *Host, off time.Duration) error {
+	if err := errors.Join(ipBatch(switchName, "link del "+h.Name+"\n"), h.close()); err != nil {
+		return fmt.Errorf("cannot turn %s off: %w", h.Name, err)
+	}
+	time.Sleep(off)
+	if err := errors.Join(h.makeNamespace(), s.join(h)); err != nil {
+		return fmt.Errorf("cannot turn %s on: %w", h.Name, err)
 	}
 	return nil
 }

@@ -84,8 +84,8 @@ func apache(p *page, s site) {
 		p.line("")
 		p.line(`<Proxy "balancer://%s">`, one.name)
 		for _, node := range one.nodes {
-			p.line(`    BalancerMember "%s://%s" ttl=%d hcmethod=GET hcuri=/ready/%s hcinterval=%d hcpasses=2 hcfails=%d`,
-				scheme(one), node, timeToLive, one.name, s.pace.interval, s.pace.fails)
+			p.line(`    BalancerMember "%s://%s" ttl=%d hcmethod=GET hcuri=%s hcinterval=%d hcpasses=2 hcfails=%d`,
+				scheme(one), node, timeToLive, s.ready(one, s.pace.fails), s.pace.interval, s.pace.fails)
 		}
 		p.line("    ProxySet lbmethod=byrequests")
 		p.line("</Proxy>")

@@ -17,18 +17,18 @@ import (
 var grammar = map[string]string{
 	"keepalived": `virtual_server ADDRESS PORT \{|real_server ADDRESS PORT \{|HTTP_GET \{|url \{|MISC_CHECK \{|\}` +
 		`|(delay_loop|weight|connect_port|connect_timeout|retry|delay_before_retry|misc_timeout) [0-9]+` +
-		`|lvs_sched wrr|lvs_method TUN|protocol TCP|inhibit_on_failure|path /ready/NAME|status_code 200|misc_dynamic|user root` +
-		`|misc_path "PROGRAM probe --real ADDRESS --vip ADDRESS:PORT --ready http://:PORT/ready/NAME --weight 100 --timeout [0-9]+s"`,
+		`|lvs_sched wrr|lvs_method TUN|protocol TCP|inhibit_on_failure|path /ready/NAME(\?fall=[0-9]+)?|status_code 200|misc_dynamic|user root` +
+		`|misc_path "PROGRAM probe --real ADDRESS --vip ADDRESS:PORT --ready http://:PORT/ready/NAME(\?fall=[0-9]+)? --weight 100 --timeout [0-9]+s"`,
 	"ldirectord": `fork = yes|virtual = ADDRESS:PORT|real = ADDRESS:PORT ipip 100|scheduler = wrr|protocol = tcp|quiescent = (yes|no)` +
 		`|(checkinterval|failurecount|checktimeout|negotiatetimeout|checkport) = [0-9]+|checktype = (negotiate|external)|service = http` +
-		`|checkcommand = "/etc/ha.d/rsagent-check"|request = "/ready/NAME"|receive = "\^ready\$"`,
+		`|checkcommand = "/etc/ha.d/rsagent-check"|request = "/ready/NAME(\?fall=[0-9]+)?"|receive = "\^ready\$"`,
 	"lvs.cf": `(primary|backup) = ADDRESS|(serial_no|backup_active|heartbeat|keepalive|deadtime|active|port|use_regex|timeout|reentry|quiesce_server|weight) = [0-9]+` +
 		`|service = lvs|network = tunnel|debug_level = NONE|virtual NAME \{|server ADDRESS \{|\}|address = ADDRESS( eth0:[0-9]+)?` +
-		`|vip_nmask = 255.255.255.255|send = "GET /ready/NAME HTTP/1.0\\r\\n\\r\\n"|expect = "HTTP/1.0 200"|load_monitor = none|scheduler = wrr|protocol = tcp`,
+		`|vip_nmask = 255.255.255.255|send = "GET /ready/NAME(\?fall=[0-9]+)? HTTP/1.0\\r\\n\\r\\n"|expect = "HTTP/1.0 200"|load_monitor = none|scheduler = wrr|protocol = tcp`,
 	"haproxy": `backend NAME|mode (http|tcp)|balance roundrobin|option httpchk GET /(live|ready/NAME)|http-check disable-on-404` +
 		`|default-server inter [0-9]s fall [0-9]+ rise 2 weight 100|server ADDRESS ADDRESS:PORT check port PORT( agent-check agent-port PORT agent-inter [0-9]s agent-send "NAME\\n")?`,
 	"apache": `SSLProxyEngine on|SSLProxyCheckPeerName off|<Proxy "balancer://NAME">|</Proxy>|ProxySet lbmethod=byrequests` +
-		`|BalancerMember "https?://ADDRESS:PORT" ttl=4 hcmethod=GET hcuri=/ready/NAME hcinterval=[0-9] hcpasses=2 hcfails=[0-9]+`,
+		`|BalancerMember "https?://ADDRESS:PORT" ttl=4 hcmethod=GET hcuri=/ready/NAME(\?fall=[0-9]+)? hcinterval=[0-9] hcpasses=2 hcfails=[0-9]+`,
 	"ipvsadm": `-A -t ADDRESS:PORT -s wrr|-a -t ADDRESS:PORT -r ADDRESS:PORT -i -w 100`,
 	"sysctl":  `net\.ipv4\.vs\.[a-z_]+ = [0-9]`,
 }

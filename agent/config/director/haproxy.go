@@ -15,10 +15,10 @@ func haproxy(p *page, s site) {
 		p.pace(s, 1)
 	case s.ready404:
 		p.comment("A drain is told by 404 (health.drain_status), which disable-on-404 takes for a soft stop: sessions go on, persistent ones too, new ones go elsewhere. A failure takes the node down.")
-		p.pace(s, 1)
+		p.pace(s, s.drainFails())
 	default:
 		p.comment("A drain, like a failure, takes the node down: sessions go on, new ones go elsewhere, and so do persistent ones. Do not set on-marked-down shutdown-sessions, which would break them.")
-		p.pace(s, s.pace.fails)
+		p.pace(s, s.drainFails())
 	}
 	p.kept()
 	for _, one := range s.pools {
@@ -29,7 +29,7 @@ func haproxy(p *page, s site) {
 		if s.check == CheckAgent {
 			p.line("    option httpchk GET /live")
 		} else {
-			p.line("    option httpchk GET /ready/%s", one.name)
+			p.line("    option httpchk GET %s", s.ready(one, s.drainFails()))
 		}
 		if s.ready404 && s.check != CheckAgent {
 			p.line("    http-check disable-on-404")
@@ -59,4 +59,13 @@ func mode(one pool) string {
 // waits (tunnel.Connections).
 func (p *page) kept() {
 	p.comment("What a proxy keeps open to a node can hold a drain up until the web server there closes it: have keepalive_timeout (nginx) or KeepAliveTimeout (httpd) well below drain.timeout.")
+}
+
+// drainFails is after how many refusals a drained node is out: a soft stop comes
+// with the first.
+func (s site) drainFails() int {
+	if s.ready404 {
+		return 1
+	}
+	return s.pace.fails
 }

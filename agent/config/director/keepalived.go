@@ -52,7 +52,7 @@ func keepalived(p *page, s site) {
 func (p *page) httpGet(s site, one pool) {
 	p.line("        HTTP_GET {")
 	p.line("            url {")
-	p.line("                path /ready/%s", one.name)
+	p.line("                path %s", s.ready(one, s.pace.fails))
 	p.line("                status_code 200")
 	p.line("            }")
 	p.line("            connect_port %s", s.port)
@@ -63,7 +63,7 @@ func (p *page) httpGet(s site, one pool) {
 
 func (p *page) miscCheck(s site, one pool, node netip.AddrPort) {
 	p.line("        MISC_CHECK {")
-	p.line(`            misc_path "%s --weight %d --timeout %ds"`, s.probe(one, node.Addr().String(), one.service.String()), weight, s.pace.interval)
+	p.line(`            misc_path "%s --weight %d --timeout %ds"`, s.probe(one, node.Addr().String(), one.service.String(), 1), weight, s.pace.interval)
 	p.line("            misc_timeout %d", s.pace.interval+1)
 	p.line("            misc_dynamic")
 	p.line("            user root")
@@ -77,9 +77,10 @@ func (p *page) retries(s site) {
 	p.line("            delay_before_retry %d", s.pace.interval)
 }
 
-// probe is the command that asks a node through the tunnel.
-func (s site) probe(one pool, node, vip string) string {
-	return fmt.Sprintf("%s probe --real %s --vip %s --ready http://:%s/ready/%s", s.program, node, vip, s.port, one.name)
+// probe is the command that asks a node through the tunnel, for a director that acts
+// on a drain after so many refusals.
+func (s site) probe(one pool, node, vip string, fails int) string {
+	return fmt.Sprintf("%s probe --real %s --vip %s --ready http://:%s%s", s.program, node, vip, s.port, s.ready(one, fails))
 }
 
 // needsSettings points to the kernel's settings.

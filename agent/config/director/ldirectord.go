@@ -43,7 +43,7 @@ func ldirectord(p *page, s site) {
 		p.line("    checktype = negotiate")
 		p.line("    service = http")
 		p.line("    checkport = %s", s.port)
-		p.line(`    request = "/ready/%s"`, one.name)
+		p.line(`    request = "%s"`, s.ready(one, s.pace.fails))
 		p.line(`    receive = "^ready$"`)
 	}
 }
@@ -60,7 +60,7 @@ func (p *page) script(s site) {
 	}
 	p.line("#   *) exit 1 ;;")
 	p.line("#   esac")
-	p.line("#   exec %s --plain --timeout %ds", s.probe(pool{name: "$pool"}, `"$3"`, `"$1:$2"`), s.pace.interval)
+	p.line("#   exec %s --plain --timeout %ds", s.probe(pool{name: "$pool"}, `"$3"`, `"$1:$2"`, s.pace.fails), s.pace.interval)
 }
 
 func yes(is bool) string {

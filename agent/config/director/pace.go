@@ -13,7 +13,7 @@ import (
 type pace struct {
 	interval int // seconds from one question to the next
 	fails    int // refusals after which the director acts
-	told     int // refusals after which the node counts it as told
+	told     int // refusals after which the node counts it as told, unless it says another number
 	notice   time.Duration
 }
 
@@ -29,17 +29,23 @@ func newPace(d config.Drain) pace {
 	return pace{interval: min(max(fits, 1), slowest), fails: min(d.Fall, most), told: d.Fall, notice: d.Notice}
 }
 
+// ready is where a director that acts after so many refusals asks for a pool. It
+// says so itself, if that is not what the node takes it for.
+func (s site) ready(one pool, fails int) string {
+	path := "/ready/" + one.name
+	if fails != s.pace.told {
+		path += fmt.Sprintf("?fall=%d", fails)
+	}
+	return path
+}
+
 // pace tells how fast a drained node gets out of a director that acts after so many
 // refusals, and warns if the node does not wait for that.
 func (p *page) pace(s site, fails int) {
-	told := s.pace.told
-	if s.check == CheckAgent {
-		told = 1 // HAProxy acts on every word of an agent
-	}
 	p.comment(fmt.Sprintf("Each node is asked every %d s and is out after %s, %d s after a drain began at most; the drain goes on after %s, or after drain.notice (%v).",
-		s.pace.interval, refusals(fails), s.pace.interval*fails, refusals(told), s.pace.notice))
-	if need := time.Duration(s.pace.interval*told) * time.Second; need > s.pace.notice {
-		p.warn(fmt.Sprintf("drain.notice is %v, but it may take %v until a director has had %s: a drain would lose requests", s.pace.notice, need, refusals(told)))
+		s.pace.interval, refusals(fails), s.pace.interval*fails, refusals(fails), s.pace.notice))
+	if need := time.Duration(s.pace.interval*fails) * time.Second; need > s.pace.notice {
+		p.warn(fmt.Sprintf("drain.notice is %v, but it may take %v until a director has had %s: a drain would lose requests", s.pace.notice, need, refusals(fails)))
 	}
 	if len(s.refused) > 0 {
 		p.warn(fmt.Sprintf("health.allow has no place for %s, so the node hangs up on it", list(s.refused)))

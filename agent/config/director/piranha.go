@@ -43,7 +43,7 @@ func (p *page) virtual(s site, one pool) {
 	p.line("    address = %s eth0:%d", one.service.Addr(), slices.Index(s.vips(), one.service.Addr())+1)
 	p.line("    vip_nmask = 255.255.255.255")
 	p.line("    port = %d", one.service.Port())
-	p.line(`    send = "GET /ready/%s HTTP/1.0\r\n\r\n"`, one.name)
+	p.line(`    send = "GET %s HTTP/1.0\r\n\r\n"`, s.ready(one, 1))
 	p.line(`    expect = "HTTP/1.0 200"`)
 	p.line("    use_regex = 0")
 	p.line("    load_monitor = none")
