@@ -29,8 +29,10 @@ func (a *Agent) withdraw(pool string, why control.Reason, timeout time.Duration)
 	if running != nil && why.Kind != byStop {
 		return
 	}
+	d := newDrain(a.config.Drain.Notice, timeout, time.Now())
+	d.asked = a.config.Tunnel.Mode == config.ModeNone
 	a.drains[pool] = &leaving{
-		drain:  newDrain(a.config.Drain.Notice, timeout, time.Now()),
+		drain:  d,
 		census: a.host.Net.Census(a.served(pool), a.config.Drain.Idle),
 	}
 	a.drainsAnything.Store(true)
@@ -132,6 +134,9 @@ func (a *Agent) sayDrained(pool string, d *drain) {
 	}
 	if len(d.heard.waiting) > 0 {
 		e = e.Strs("not_told", d.heard.waiting)
+	}
+	if d.coming {
+		e = e.Bool("new_until_the_end", true)
 	}
 	ofPool(e, pool).Stringer("waited_notice", d.waitedForNotice().Round(time.Millisecond)).
 		Stringer("waited_connections", d.waitedForConnections().Round(time.Millisecond)).
