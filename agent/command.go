@@ -214,6 +214,9 @@ func (a *Agent) noSuchPool(names []string) error {
 	return fmt.Errorf("cannot find pool %q; %s", unknown[0], have)
 }
 
+// stillComing is why a drain has not emptied what it was to empty.
+const stillComing = "new connections came until the end: a director does not keep clients away (with IPVS: rsagent config director sysctl)"
+
 // drainReached tells whether all that was to be drained is, or will not be.
 func drainReached(r control.Request, s control.State) (done bool, ended string) {
 	done = true
@@ -228,7 +231,13 @@ func drainReached(r control.Request, s control.State) (done bool, ended string) 
 		case d.Uncounted != "":
 			return false, d.Uncounted
 		case d.Left > 0:
-			return false, fmt.Sprintf("%s left at the end of the time for them, on %s", counted(d.Left, "connection"), withName(pool))
+			ended = fmt.Sprintf("%s left at the end of the time for them, on %s", counted(d.Left, "connection"), withName(pool))
+			if d.Coming {
+				ended += "; " + stillComing
+			}
+			return false, ended
+		case d.Coming:
+			return false, stillComing + ", on " + withName(pool)
 		}
 	}
 	return done, ""

@@ -15,6 +15,7 @@ import (
 type drain struct {
 	notice  time.Duration
 	timeout time.Duration
+	asked   bool // directors ask at the ports of the services, as Apache does: new connections may be no clients
 
 	began   time.Time // when readiness turned
 	told    time.Time // when all directors had been told, or the notice was over; zero: not yet
@@ -25,6 +26,7 @@ type drain struct {
 	quiet   time.Time          // since when no new connection has come: the last look that saw one, or could not tell
 	left    tunnel.Connections // the last time
 	unknown error              // why the connections could not be counted the last time
+	coming  bool               // it ended while new connections came
 }
 
 // heard is what directors know of a drain.
@@ -83,18 +85,25 @@ func (d *drain) step(now time.Time, of heard, count func() (tunnel.Connections, 
 	if d.settled.IsZero() {
 		// What was quiet before all were told says nothing. A look that sees no new
 		// connection tells that none has come since the look before.
-		quiet := now.Sub(later(d.quiet, d.told)) >= quietTime
-		if !noticed && !quiet {
+		if !noticed && !d.quietSince(d.told, now) {
 			return false
 		}
 		d.settled = now
 	}
-	empty := d.unknown == nil && d.left.Total() == 0 && d.left.New == 0
+	// The notice may have been over before they stopped.
+	stopped := d.quietSince(d.began, now) || d.asked && d.left.New == 0
+	empty := d.unknown == nil && d.left.Total() == 0 && stopped
 	if !empty && now.Sub(d.settled) < d.timeout {
 		return false
 	}
-	d.ended = now
+	d.ended, d.coming = now, d.unknown == nil && !stopped && now.Sub(d.began) >= quietTime
 	return true
+}
+
+// quietSince tells whether no new connection has come for long enough, counted from
+// some moment at the earliest.
+func (d *drain) quietSince(from, now time.Time) bool {
+	return now.Sub(later(d.quiet, from)) >= quietTime
 }
 
 func later(a, b time.Time) time.Time {
@@ -155,7 +164,7 @@ func (d *drain) shown(pool string, why []control.Reason) control.Draining {
 	s := control.Draining{
 		Pool: pool, Reasons: why, Phase: phase, Began: d.began, Until: until, Ended: d.ended,
 		Told: d.heard.told, Waiting: d.heard.waiting,
-		Left: d.left.Total(), Idle: d.left.Idle, New: d.left.New,
+		Left: d.left.Total(), Idle: d.left.Idle, New: d.left.New, Coming: d.coming,
 	}
 	if s.Waiting == nil {
 		s.Waiting = []string{}

@@ -31,10 +31,12 @@ func TestDrainEndsAsSoonAsNothingIsLostAndNoSooner(t *testing.T) {
 		Phase               string
 		Notice, Connections time.Duration
 		Left                int
+		Coming              bool
 	}
 	over := func(notice, connections time.Duration, left int) outcome {
-		return outcome{control.Over, notice, connections, left}
+		return outcome{control.Over, notice, connections, left, false}
 	}
+	stillCome := func(o outcome) outcome { o.Coming = true; return o }
 	telling, settling, emptying := outcome{Phase: control.Telling}, outcome{Phase: control.Settling}, outcome{Phase: control.Emptying}
 	for _, test := range []struct {
 		name            string
@@ -61,7 +63,11 @@ func TestDrainEndsAsSoonAsNothingIsLostAndNoSooner(t *testing.T) {
 		{"new connections come on until the time is over", notice, timeout,
 			[]tick{{0, all, fresh}, {4 * s, all, fresh}}, emptying},
 		{"they come at every look, and are gone at once", notice, timeout,
-			[]tick{{0, all, fresh}, {4 * s, all, fresh}, {10 * s, all, fresh}, {11 * s, all, idle}}, over(4*s, 7*s, 0)},
+			[]tick{{0, all, fresh}, {4 * s, all, fresh}, {10 * s, all, fresh}, {11 * s, all, idle}, {11500 * ms, all, idle}}, over(4*s, 7500*ms, 0)},
+		{"they come at every other look until the end", notice, timeout,
+			[]tick{{0, all, fresh}, {4 * s, all, fresh}, {4250 * ms, all, idle}, {4500 * ms, all, fresh}, {63750 * ms, all, idle}, {64 * s, all, idle}}, stillCome(over(4*s, 60*s, 0))},
+		{"a request is under way until the end, and others come", notice, timeout,
+			[]tick{{0, all, busy}, {4 * s, all, fresh}, {64 * s, all, counts(tunnel.Connections{Established: 1, New: 1})}}, stillCome(over(4*s, 60*s, 1))},
 		{"a request is under way", notice, timeout,
 			[]tick{{0, all, busy}, {500 * ms, all, busy}, {60 * s, all, busy}}, emptying},
 		{"the last request ends", notice, timeout,
@@ -89,7 +95,7 @@ func TestDrainEndsAsSoonAsNothingIsLostAndNoSooner(t *testing.T) {
 			phase, _ := d.phase()
 			got := outcome{Phase: phase}
 			if done {
-				got.Notice, got.Connections, got.Left = d.waitedForNotice(), d.waitedForConnections(), d.left.Total()
+				got.Notice, got.Connections, got.Left, got.Coming = d.waitedForNotice(), d.waitedForConnections(), d.left.Total(), d.coming
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("outcome (-want +got):\n%s", diff)
@@ -106,6 +112,7 @@ func TestDrainKeepsItsPromise(t *testing.T) {
 		timeout := time.Duration(rapid.IntRange(0, 5000).Draw(t, "timeout")) * time.Millisecond
 		began := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 		d := newDrain(notice, timeout, began)
+		d.asked = rapid.Bool().Draw(t, "asked")
 		now := began
 		for {
 			h := heard{sure: rapid.Bool().Draw(t, "sure")}
@@ -123,7 +130,8 @@ func TestDrainKeepsItsPromise(t *testing.T) {
 				t.Fatalf("after %v it is not over", took)
 			}
 			if done {
-				empty := err == nil && c.Total() == 0 && c.New == 0
+				stopped := c.New == 0 && (d.asked || now.Sub(d.quiet) >= quietTime)
+				empty := err == nil && c.Total() == 0 && stopped
 				if took < notice && d.told.IsZero() || !empty && now.Sub(d.settled) < timeout {
 					t.Fatalf("after %v it is over with %+v, %v and %+v", took, c, err, h)
 				}
@@ -139,6 +147,39 @@ func TestDrainKeepsItsPromise(t *testing.T) {
 			now = now.Add(max(wait, time.Millisecond))
 		}
 	})
+}
+
+// A proxy's checks may never leave the services quiet for as long as a drain wants.
+func TestADrainBehindAProxyEndsBetweenTwoChecks(t *testing.T) {
+	began := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, asked := range []bool{true, false} {
+		d := newDrain(4*time.Second, time.Minute, began)
+		d.asked = asked
+		step := func(at time.Duration, c tunnel.Connections) bool {
+			return d.step(began.Add(at), heard{told: 1, sure: true}, func() (tunnel.Connections, error) { return c, nil })
+		}
+		if step(0, tunnel.Connections{New: 1}) || step(4*time.Second, tunnel.Connections{New: 1}) {
+			t.Fatal("it is over while new connections come")
+		}
+		if done := step(4250*time.Millisecond, tunnel.Connections{}); done != asked {
+			t.Errorf("between two of them it is over: %t, want %t", done, asked)
+		}
+	}
+}
+
+func TestADrainWithSomethingLeftIsNotReached(t *testing.T) {
+	for want, d := range map[string]control.Draining{
+		"": {Phase: control.Over},
+		"2 connections left at the end of the time for them, on the node":                 {Phase: control.Over, Left: 2},
+		stillComing + ", on the node":                                                     {Phase: control.Over, Coming: true},
+		"2 connections left at the end of the time for them, on the node; " + stillComing: {Phase: control.Over, Left: 2, Coming: true},
+		"cannot count": {Phase: control.Over, Uncounted: "cannot count"},
+	} {
+		done, ended := drainReached(control.Request{Do: control.Drain}, control.State{Drains: []control.Draining{d}})
+		if ended != want || done != (want == "") {
+			t.Errorf("%+v: got %t, %q, want %q", d, done, ended, want)
+		}
+	}
 }
 
 func TestDrainIsPutInWords(t *testing.T) {

@@ -33,7 +33,9 @@ func (a *Agent) withdraw(pool string, why control.Reason, timeout time.Duration)
 	if a.kept != nil {
 		census.Recall(a.kept)
 	}
-	a.drains[pool] = &leaving{newDrain(a.config.Drain.Notice, timeout, time.Now()), census}
+	d := newDrain(a.config.Drain.Notice, timeout, time.Now())
+	d.asked = a.config.Tunnel.Mode == config.ModeNone
+	a.drains[pool] = &leaving{drain: d, census: census}
 	a.drainsAnything.Store(true)
 	e := a.log.Info()
 	if why.Kind == byStop {
@@ -153,6 +155,9 @@ func (a *Agent) sayDrained(pool string, d *drain) {
 	}
 	if len(d.heard.waiting) > 0 {
 		e = e.Strs("not_told", d.heard.waiting)
+	}
+	if d.coming {
+		e = e.Bool("new_until_the_end", true)
 	}
 	ofPool(e, pool).Stringer("waited_notice", d.waitedForNotice().Round(time.Millisecond)).
 		Stringer("waited_connections", d.waitedForConnections().Round(time.Millisecond)).

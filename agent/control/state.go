@@ -63,6 +63,7 @@ type Draining struct {
 	Left      int      `json:"left"`                // connections that were waited for last
 	Idle      int      `json:"idle"`                // connections without a request, which are not
 	New       int      `json:"new"`                 // connections that came since the look before
+	Coming    bool     `json:"coming,omitempty"`    // over, and new connections came until the end
 	Uncounted string   `json:"uncounted,omitempty"` // why the connections could not be counted
 }
 

@@ -96,6 +96,9 @@ func (d Draining) phaseInWords() string {
 	if d.Uncounted != "" {
 		text = "it cannot be told how many connections are left: " + d.Uncounted
 	}
+	if d.Coming {
+		text += ", and new ones came until the end"
+	}
 	if d.Phase == Over {
 		text = "over, " + text
 	}

@@ -41,6 +41,7 @@ func TestStatusReads(t *testing.T) {
 			{Reasons: byHand, Phase: Emptying, Began: ago(75 * time.Second), Until: now.Add(4 * time.Minute), Told: 2, Left: 1, Idle: 3},
 			{Pool: "ssl-pool", Reasons: byHand, Phase: Emptying, Began: ago(75 * time.Second), Until: now.Add(4 * time.Minute), Uncounted: "the kernel has no tcp_diag"},
 		}},
+		"cut":     {State: Drained, Drains: []Draining{{Reasons: byHand, Phase: Over, Began: ago(time.Hour), Told: 2, Left: 3, Coming: true}}},
 		"drained": {State: Drained, Drains: []Draining{{Reasons: byHand, Phase: Over, Began: ago(time.Hour), Told: 2}}},
 	} {
 		t.Run(name, func(t *testing.T) {

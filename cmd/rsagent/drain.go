@@ -29,7 +29,8 @@ directors send no new clients, and those that are here get time to end. It lasts
 until undrain, also over a restart of the daemon, and not over a boot.
 
 With --wait, exits with 0 once the directors know, no new connection comes and
-none is left that waits for an answer; with 1 if some were left in the end.`,
+none is left that waits for an answer; with 1 if some were left in the end, or new
+ones came until then.`,
 		Example: `  rsagent drain --wait && systemctl restart nginx && rsagent undrain --wait
   rsagent drain http-pool --reason "new certificate"`,
 		RunE: func(c *cobra.Command, pools []string) error {

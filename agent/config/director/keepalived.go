@@ -23,7 +23,7 @@ func keepalived(p *page, s site) {
 	if s.check == CheckProbe && !s.deletes {
 		p.comment("A node that fails gets weight 0 too (inhibit_on_failure).")
 	}
-	p.needsSettings()
+	p.needsSettings("persistence_timeout")
 	for _, one := range s.pools {
 		p.line("")
 		p.line("virtual_server %s %d {", one.service.Addr(), one.service.Port())
@@ -83,9 +83,10 @@ func (s site) probe(one pool, node, vip string, fails int) string {
 	return fmt.Sprintf("%s probe --real %s --vip %s --ready http://:%s%s", s.program, node, vip, s.port, s.ready(one, fails))
 }
 
-// needsSettings points to the kernel's settings.
-func (p *page) needsSettings() {
-	p.comment("The kernel's settings: rsagent config director sysctl.")
+// needsSettings points to the kernel's settings. Persistence is the director's own,
+// under the name that its program has for it.
+func (p *page) needsSettings(persistence string) {
+	p.comment("The kernel's settings: rsagent config director sysctl. Without all of them a node at weight 0 gets new connections from source ports that are used again, and if you set " + persistence + ", from every client that was there before: a drain would not end in time.")
 }
 
 func list(addresses []netip.Addr) string {

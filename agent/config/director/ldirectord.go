@@ -16,7 +16,7 @@ func ldirectord(p *page, s site) {
 	}
 	p.pace(s, s.pace.fails)
 	p.comment("With fork = yes each service is checked by itself, so no other delays it; the nodes of one are asked one after the other.")
-	p.needsSettings()
+	p.needsSettings("persistent")
 	if s.check == CheckProbe {
 		p.script(s)
 	}

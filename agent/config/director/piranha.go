@@ -15,7 +15,7 @@ func piranha(p *page, s site) {
 	p.comment("A drain, like a failure, gives the node weight 0 (quiesce_server = 1): flows go on, new ones go elsewhere.")
 	p.comment(fmt.Sprintf("nanny asks a server at its own port, %s, which ipvsadm changes to the service's: a tunnel changes no port. It does not where nanny deletes a server, so leave quiesce_server at 1, and after you have taken a server out of this file, ipvsadm -d it yourself. expect has to be there: without it nanny takes any answer for good.", s.port))
 	p.pace(s, 1)
-	p.needsSettings()
+	p.needsSettings("persistent")
 	p.line("")
 	p.line("serial_no = 1")
 	p.line("primary = %s", s.directors[0])
