@@ -220,8 +220,11 @@ func (c *Crowd) get(conn net.Conn, in *bufio.Reader, path, version string) (*htt
 	}
 	// What the server had closed before the request came says EPIPE once that is
 	// known (tcp_reset in net/ipv4/tcp_input.c).
-	if _, err := in.Peek(1); errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) {
+	switch _, err := in.Peek(1); {
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.EPIPE):
 		return nil, fmt.Errorf("%w: %w", errUnanswered, err)
+	case err != nil:
+		return nil, err // a reset, which is told once
 	}
 	r, err := http.ReadResponse(in, nil)
 	if err == nil && r.StatusCode != http.StatusOK {
