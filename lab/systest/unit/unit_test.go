@@ -111,6 +111,11 @@ func TestTheUnitIsActiveOnceTheNodeIsSetUp(t *testing.T) {
 	if pid := s.show("MainPID"); err != nil || strings.TrimSpace(string(holder)) != pid {
 		t.Errorf("%s/lock names %q, %v, want the daemon, %s", runtime, holder, err, pid)
 	}
+	// Root, if it has the unit's view of the files, is kept from the control groups.
+	group := "/sys/fs/cgroup" + s.show("ControlGroup") + "/cgroup.freeze"
+	if said, err := run("nsenter", "--mount", "--target", s.show("MainPID"), "sh", "-c", "echo 0 > "+group); err == nil || !strings.Contains(err.Error(), "Read-only") {
+		t.Errorf("writing to %s: %q, %v, want it to be read-only", group, said, err)
+	}
 	s.waitFor("StatusText", "ready: 1 VIP, 1 pool")
 	time.Sleep(2 * watchdog * time.Second)
 	s.want("ActiveState", "active")
