@@ -72,7 +72,7 @@ func TestADrainTakesAsLongAsTheSlowestDirectorAndTheLongestRequest(t *testing.T)
 		if len(d.lost) > 0 {
 			t.Errorf("drain %d lost %d of %d requests: %v", i+1, len(d.lost), d.asked, d.lost)
 		}
-		if d.over < d.needed() {
+		if d.over < d.needed()-hears {
 			t.Errorf("drain %d was over %v too soon", i+1, d.needed()-d.over)
 		}
 		if late := d.returned - d.needed(); late > atMost {
@@ -87,6 +87,10 @@ const (
 	steady      = 150 * time.Millisecond
 	mostRepeats = 10
 )
+
+// hears is how much later than the kernel of a client has an answer, and that of a
+// director its weight, the test may know of it.
+const hears = 50 * time.Millisecond
 
 // pulse tells for how long the machine stood still.
 type pulse struct {
