@@ -84,13 +84,19 @@ func askFrom(t *testing.T, site *network.Site, port uint16) (node string) {
 		if _, err := io.WriteString(conn, "GET / HTTP/1.0\r\n\r\n"); err != nil {
 			return err
 		}
-		r, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		in := bufio.NewReader(conn)
+		r, err := http.ReadResponse(in, nil)
 		if err != nil {
 			return err
 		}
 		defer r.Body.Close()
 		body, err := io.ReadAll(r.Body)
 		node = strings.TrimSpace(string(body))
+		if err != nil {
+			return err
+		}
+		// Who closes first keeps the port for a minute.
+		_, err = io.Copy(io.Discard, in)
 		return err
 	})
 	time.Sleep(100 * time.Millisecond) // the client's FIN is with the director
