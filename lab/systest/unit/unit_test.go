@@ -66,7 +66,10 @@ func install(t *testing.T, site *network.Site) {
 	_, err = run("systemctl", "daemon-reload")
 	ok(t, err)
 	// A node that boots later, of this machine's files, is not to have it.
-	t.Cleanup(func() { ok(t, os.RemoveAll(filepath.Join(units, unit+".d"))) })
+	t.Cleanup(func() {
+		ok(t, os.RemoveAll(filepath.Join(units, unit+".d")))
+		ok(t, os.Remove(filepath.Join(units, unit)))
+	})
 }
 
 // service is the unit on web1, where nginx runs.
