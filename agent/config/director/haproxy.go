@@ -12,14 +12,12 @@ func haproxy(p *page, s site) {
 	switch {
 	case s.check == CheckAgent:
 		p.comment("By agent-check a node drains at the first word of it: sessions go on, persistent ones too, new ones go elsewhere. HAProxy keeps what it was told last while nobody answers, so the check of /live is there for a node that is gone.")
-		p.pace(s, 1)
 	case s.ready404:
 		p.comment("A drain is told by 404 (health.drain_status), which disable-on-404 takes for a soft stop: sessions go on, persistent ones too, new ones go elsewhere. A failure takes the node down.")
-		p.pace(s, s.drainFails())
 	default:
 		p.comment("A drain, like a failure, takes the node down: sessions go on, new ones go elsewhere, and so do persistent ones. Do not set on-marked-down shutdown-sessions, which would break them.")
-		p.pace(s, s.drainFails())
 	}
+	p.pace(s, s.drainFails())
 	p.kept()
 	for _, one := range s.pools {
 		p.line("")
@@ -61,10 +59,10 @@ func (p *page) kept() {
 	p.comment("What a proxy keeps open to a node can hold a drain up until the web server there closes it: have keepalive_timeout (nginx) or KeepAliveTimeout (httpd) well below drain.timeout.")
 }
 
-// drainFails is after how many refusals a drained node is out: a soft stop comes
-// with the first.
+// drainFails is after how many refusals a drained node is out: a soft stop, and a
+// drain by agent-check, come with the first.
 func (s site) drainFails() int {
-	if s.ready404 {
+	if s.ready404 || s.check == CheckAgent {
 		return 1
 	}
 	return s.pace.fails
