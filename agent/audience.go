@@ -90,7 +90,7 @@ func (a *audience) answered(r *answer.Request, w *answer.Answer, agent bool, now
 		a.askers[key] = one
 	}
 	one.hear(w.Refused, now)
-	return one.refusals == one.wanted(key, cmp.Or(one.fall, a.fall))
+	return w.Refused && one.refusals == a.mustRefuse(key, one)
 }
 
 // hear notes one answer.
@@ -233,6 +233,11 @@ func (s *asker) gone(key askerKey, strangers bool, notice time.Duration, now tim
 	return silent > notice || key.from.IsLoopback() || strangers && !s.known
 }
 
+// mustRefuse is how many refusals the asker must have fetched to be told.
+func (a *audience) mustRefuse(key askerKey, s *asker) int {
+	return s.wanted(key, cmp.Or(s.fall, a.fall))
+}
+
 // wanted is how many answers the asker must have fetched to have taken note.
 // HAProxy acts on every word of an agent.
 func (s *asker) wanted(key askerKey, times int) int {
@@ -248,7 +253,7 @@ func (a *audience) heard(pool string, notice time.Duration, now time.Time) heard
 	defer a.mu.Unlock()
 	h := heard{sure: !a.since.IsZero() && now.Sub(a.since) >= notice}
 	a.each(pool, notice, now, func(key askerKey, s *asker) {
-		if s.refusals >= s.wanted(key, cmp.Or(s.fall, a.fall)) {
+		if s.refusals >= a.mustRefuse(key, s) {
 			h.told++
 		} else {
 			h.waiting = append(h.waiting, key.from.String())
