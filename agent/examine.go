@@ -62,7 +62,9 @@ func (h Host) examine(ctx context.Context, c config.Config, n Node) *Examination
 	looks.Wait()
 	if c.Tunnel.Mode == config.ModeIPIP && x.Services.ListenersErr == nil {
 		x.Elsewhere = h.elsewhere(c, n, x.Services.Listeners)
-		x.Served = h.served(x.Services, silent(c, x.Services))
+		if x.Elsewhere == nil { // else nothing is said of services
+			x.Served = h.served(x.Services, silent(c, x.Services))
+		}
 	}
 	return x
 }
