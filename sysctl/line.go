@@ -4,10 +4,9 @@ import "strings"
 
 // Line is what one line of a file says, as sysctl.conf(5) and sysctl.d(5) have it.
 type Line struct {
-	Kind    LineKind
-	Key     string // as it is written; it may be a pattern
-	Value   string // of a line that sets something, without the space around it
-	MayFail bool   // it has "-" before the key: that the kernel refuses it is no error
+	Kind  LineKind
+	Key   string // as it is written; it may be a pattern
+	Value string // of a line that sets something, without the space around it
 }
 
 // LineKind is what a line is there for.
@@ -28,10 +27,10 @@ func ParseLine(text string) Line {
 		return Line{}
 	}
 	key, value, sets := strings.Cut(text, "=")
-	key, mayFail := strings.CutPrefix(strings.TrimSpace(key), "-")
-	l := Line{Key: strings.TrimSpace(key), Value: strings.TrimSpace(value), MayFail: mayFail}
+	key, dash := strings.CutPrefix(strings.TrimSpace(key), "-")
+	l := Line{Key: strings.TrimSpace(key), Value: strings.TrimSpace(value)}
 	switch {
-	case l.Key == "" || !sets && !mayFail:
+	case l.Key == "" || !sets && !dash:
 		l.Kind = LineWrong
 	case sets:
 		l.Kind = LineSets
