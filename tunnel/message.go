@@ -97,8 +97,8 @@ func parseSocket(family uint8, b []byte) (socket, error) {
 // (include/uapi/linux/tcp.h).
 const inetDiagInfo = 2
 
-// parseInfo reads when data moved last, and how often, from the attributes behind a socket, if it
-// is there.
+// parseInfo reads when data moved last, and how often, from the attributes behind a
+// socket, if it is there.
 func (s *socket) parseInfo(b []byte) error {
 	const sentAt, receivedAt, length = 44, 52, 56
 	const bytesReceivedAt, segsOutAt, minRTTAt, dataSegsInAt, dataSegsOutAt, longer = 128, 136, 148, 152, 156, 160

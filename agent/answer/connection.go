@@ -10,8 +10,9 @@ import (
 )
 
 // connection is one that was accepted. Who asks has often sent the question by then and
-// takes the answer at once, so it is a bare descriptor at first, of one goroutine. One that has to wait for the other end is held: the runtime knows it from
-// then on, and it may be hung up on.
+// takes the answer at once, so it is a bare descriptor at first, of one goroutine. One
+// that has to wait for the other end is held: the runtime knows it from then on, and
+// it may be hung up on.
 type connection struct {
 	fd   int // while it is not held
 	from netip.Addr

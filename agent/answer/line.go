@@ -24,8 +24,8 @@ type LineServer struct {
 // nothing, and wait for as long.
 const saidTime = 20 * time.Millisecond
 
-// Serve answers what comes in by a TCP listener until Stop, and then returns nil. What it has
-// accepted by then is still to be answered: see Finish.
+// Serve answers what comes in by a TCP listener until Stop, and then returns nil.
+// What it has accepted by then is still to be answered: see Finish.
 func (s *LineServer) Serve(l net.Listener) error { return s.open.serve(l, s.Allow, s.greet) }
 
 // Stop has Serve accept nothing more. The listener stays the caller's to close.

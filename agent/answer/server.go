@@ -59,8 +59,8 @@ type exchange struct {
 	failed error
 }
 
-// Serve answers what comes in by a TCP listener until Stop, and then returns nil. What it has
-// accepted by then is still to be answered: see Finish.
+// Serve answers what comes in by a TCP listener until Stop, and then returns nil.
+// What it has accepted by then is still to be answered: see Finish.
 func (s *Server) Serve(l net.Listener) error { return s.open.serve(l, s.Allow, s.greet) }
 
 // Stop has Serve accept nothing more. The listener stays the caller's to close.
