@@ -60,23 +60,12 @@ func TestATunnelByUDPIsToldFromOtherDatagrams(t *testing.T) {
 
 func TestWhatComesInUDPForAVIPIsSeenUnlessASocketHasItsPort(t *testing.T) {
 	enterNamespace(t, "ip addr add 10.9.0.31/24 dev eth0")
-	all, err := links()
-	if err != nil {
-		t.Fatal(err)
-	}
 	taken, err := net.ListenUDP("udp4", &net.UDPAddr{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	f := Facts{Links: all, Node: testNode}
-	q := questionOn(all)
-	q.Watch = 10 * time.Millisecond
-	w, err := startWatching(q, f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.close()
+	w, f := watching(t)
 	gue := append([]byte{0, 4, 0, 0}, request()...)
 	other := segment(netip.MustParseAddrPort("198.51.100.1:40000"), netip.AddrPortFrom(testNode, 80), flagSYN, 7, 0)
 	later := inDatagram(5558, request())
@@ -85,9 +74,7 @@ func TestWhatComesInUDPForAVIPIsSeenUnlessASocketHasItsPort(t *testing.T) {
 		inDatagram(5555, gue), inDatagram(5555, gue), inDatagram(5556, request()), inDatagram(5557, other),
 		inDatagram(53, []byte("a name that is asked for")), later, inDatagram(uint16(taken.LocalAddr().(*net.UDPAddr).Port), gue),
 	} {
-		to := *f.Named("eth0")
-		frame := append(append(append([]byte{}, to.MAC[:]...), f.Named("wire").MAC[:]...), 8, 0)
-		send(t, f.Named("wire").Index, append(frame, b...))
+		transmit(t, *f.Named("wire"), f.Named("eth0").MAC, b)
 	}
 	time.Sleep(20 * time.Millisecond)
 	w.finish(&f)
@@ -95,18 +82,6 @@ func TestWhatComesInUDPForAVIPIsSeenUnlessASocketHasItsPort(t *testing.T) {
 	want := map[InUDP]int{{by, 5555, true}: 2, {by, 5556, false}: 1}
 	if diff := cmp.Diff(want, f.Wire.InUDP, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
-	}
-}
-
-func send(t *testing.T, link int, frame []byte) {
-	t.Helper()
-	raw, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(raw)
-	if err := unix.Sendto(raw, frame, 0, &unix.SockaddrLinklayer{Ifindex: link, Halen: 6}); err != nil {
-		t.Fatal(err)
 	}
 }
 

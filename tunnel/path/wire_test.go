@@ -60,34 +60,14 @@ func TestALinkThatIsDown(t *testing.T) {
 func TestWhatCameInTimeIsSeenByWhoReadsItLate(t *testing.T) {
 	const sent = 40
 	enterNamespace(t, "ip addr add 10.9.0.31/24 dev eth0")
-	all, err := links()
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := Facts{Links: all, Node: testNode}
-	q := questionOn(all)
-	q.Watch = 10 * time.Millisecond
-	w, err := startWatching(q, f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.close()
+	w, f := watching(t)
 	from, to := *f.Named("wire"), *f.Named("eth0")
 	client := netip.MustParseAddrPort("198.51.100.1:40000")
-	frame := append(append(append([]byte{}, to.MAC[:]...), from.MAC[:]...), 8, 0)
-	frame = append(frame, wrapped(testDirector, testNode, segment(client, q.Services[0], flagSYN, 7, 0))...)
-	raw, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(raw)
 	for range sent {
-		if err := unix.Sendto(raw, frame, 0, &unix.SockaddrLinklayer{Ifindex: from.Index, Halen: 6}); err != nil {
-			t.Fatal(err)
-		}
+		transmit(t, from, to.MAC, wrapped(testDirector, testNode, segment(client, w.question.Services[0], flagSYN, 7, 0)))
 	}
-	time.Sleep(5 * q.Watch) // as if the rest of the node took so long
-	w.readUntil(w.began.Add(q.Watch), func() bool { return false })
+	time.Sleep(5 * shortWatch) // as if the rest of the node took so long
+	w.readUntil(w.began.Add(shortWatch), func() bool { return false })
 	if got := w.wire.From[Sender{Addr: testDirector, Link: to.Index}]; got != sent {
 		t.Errorf("%d packets of the director were seen, want %d", got, sent)
 	}
@@ -110,21 +90,12 @@ func TestWhatIsSeenOfRequestsAndAnswersByUDP(t *testing.T) {
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			enterNamespace(t, "ip addr add 10.9.0.31/24 dev eth0", "ip link add tunl0 type veth peer name inside", "ip link set tunl0 up", "ip link set inside up")
-			all, err := links()
-			if err != nil {
-				t.Fatal(err)
-			}
-			f := Facts{Links: all, Node: testNode}
-			w, err := startWatching(questionOn(all), f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer w.close()
+			w, f := watching(t)
 			for _, sent := range []struct {
 				by       string
 				from, to netip.AddrPort
 			}{{"inside", client, dns}, {"eth0", x.answer[0], x.answer[1]}} {
-				transmit(t, *f.Named(sent.by), datagram(sent.from, sent.to))
+				transmit(t, *f.Named(sent.by), everybody, datagram(sent.from, sent.to))
 			}
 			w.readUntil(time.Now().Add(50*time.Millisecond), func() bool { return false })
 			if got := w.wire.Misnamed[dns]; got != x.want || w.wire.Unwrapped != 1 {
@@ -140,15 +111,40 @@ func datagram(from, to netip.AddrPort) []byte {
 	return b
 }
 
-// transmit sends a packet by a link, to whoever is at its other end.
-func transmit(t *testing.T, by Link, packet []byte) {
+// shortWatch is how long a test watches.
+const shortWatch = 10 * time.Millisecond
+
+// watching is one who watches the links of the test's namespace from now on, and
+// what is known of them.
+func watching(t *testing.T) (*watcher, Facts) {
+	t.Helper()
+	all, err := links()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, q := Facts{Links: all, Node: testNode}, questionOn(all)
+	q.Watch = shortWatch
+	w, err := startWatching(q, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.close)
+	return w, f
+}
+
+// everybody is the address that all at the other end of a link hear.
+var everybody = [6]byte{255, 255, 255, 255, 255, 255}
+
+// transmit sends a packet by a link, to who has that address at its other end.
+func transmit(t *testing.T, by Link, at [6]byte, packet []byte) {
 	t.Helper()
 	raw, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unix.Close(raw)
-	to := &unix.SockaddrLinklayer{Protocol: bigEndian(unix.ETH_P_IP), Ifindex: by.Index, Halen: 6, Addr: [8]byte{255, 255, 255, 255, 255, 255}}
+	to := &unix.SockaddrLinklayer{Protocol: bigEndian(unix.ETH_P_IP), Ifindex: by.Index, Halen: 6}
+	copy(to.Addr[:], at[:])
 	if err := unix.Sendto(raw, packet, 0, to); err != nil {
 		t.Fatal(err)
 	}
@@ -162,17 +158,8 @@ func TestAnAnswerThatABridgeDropsHasNotLeft(t *testing.T) {
 	}{{"no filter", "true", 1}, {"a filter of the bridge", drop, 0}} {
 		t.Run(x.name, func(t *testing.T) {
 			enterNamespace(t, "ip link add br0 type bridge; ip link set eth0 master br0; ip link set br0 up; ip addr add 10.9.0.31/24 dev br0", x.filter)
-			all, err := links()
-			if err != nil {
-				t.Fatal(err)
-			}
-			w, err := startWatching(questionOn(all), Facts{Links: all, Node: testNode})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer w.close()
-			br0 := linkOf(all, func(l Link) bool { return l.Name == "br0" })
-			transmit(t, *br0, segment(netip.AddrPortFrom(testVIP, 80), netip.MustParseAddrPort("198.51.100.1:40000"), flagSYN|flagACK, 1, 2))
+			w, f := watching(t)
+			transmit(t, *f.Named("br0"), everybody, segment(netip.AddrPortFrom(testVIP, 80), netip.MustParseAddrPort("198.51.100.1:40000"), flagSYN|flagACK, 1, 2))
 			w.readUntil(time.Now().Add(50*time.Millisecond), func() bool { return false })
 			if w.wire.Answered != x.want {
 				t.Errorf("%d answers have left, want %d", w.wire.Answered, x.want)
