@@ -33,15 +33,7 @@ var contents = []struct {
 }
 
 func TestBothKindsOfPackagesHoldTheSameFiles(t *testing.T) {
-	ofDeb, ofRPM := t.TempDir(), t.TempDir()
-	for _, step := range [][]string{
-		{"dpkg-deb", "-x", brought(t, deb.older), ofDeb},
-		{"sh", "-ec", `cd "$2"; rpm2cpio "$1" | cpio -id --quiet`, "sh", brought(t, rpm.older), ofRPM},
-	} {
-		if out, err := exec.Command(step[0], step[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("cannot unpack: %v: %s", err, out)
-		}
-	}
+	ofDeb, ofRPM := unpack(t, deb), unpack(t, rpm)
 	for _, file := range contents {
 		if file.rpm == "" {
 			file.rpm = file.deb
@@ -51,6 +43,21 @@ func TestBothKindsOfPackagesHoldTheSameFiles(t *testing.T) {
 			t.Errorf("%s is not the same in both", file.deb)
 		}
 	}
+}
+
+// unpack puts what is in a package into a directory.
+func unpack(t *testing.T, m manager) (dir string) {
+	t.Helper()
+	const script = `cd "$2"
+case $1 in
+*.deb) dpkg-deb -x "$1" . ;;
+*) rpm2cpio "$1" | cpio -id --quiet ;;
+esac`
+	dir = t.TempDir()
+	if out, err := exec.Command("sh", "-ec", script, "sh", brought(t, m.older), dir).CombinedOutput(); err != nil {
+		t.Fatalf("cannot unpack %s: %v: %s", m.older, err, out)
+	}
+	return dir
 }
 
 // unpacked is what is in a file of a package, which there has to be.
